@@ -1,0 +1,115 @@
+# Copyright: the tfleet authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What is asked of the served models, and how the answers are shown: lines, tables, the page of a run.
+
+Pure functions, used by the filters of ``plugins/filter/reporting.py`` on the controller.
+"""
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import base64
+
+from ansible_collections.tfleet.serving.plugins.module_utils.models import release_item
+
+
+def smoke_items(models, label=None, served=None):
+    """What the smoke test shall ask: one item for each model with golden answers.
+
+    :param label: ask by this label; None asks by number for the newest version that the policy loads.
+    :param served: {model: {label: version}} that replaces the declared labels, as after a rollback.
+    :returns: [{model, version, label, base_path, …the release's keys…}].
+    """
+    items = []
+    for model in models:
+        labels = (served or {}).get(model["name"], model["labels"])
+        version = labels.get(label) if label else (model["serve"] or [None])[-1]
+        for release in model["releases"]:
+            if release["version"] == version and release["golden"]:
+                items.append(dict(release_item((model, release)), label=label))
+    return items
+
+
+def smoke_result(answer, host):
+    """Return one line of the smoke test's report from one looped result of the module ``grpc_predict``.
+
+    :param answer: the registered result, with the item of :func:`smoke_items` under ``item``.
+    :returns: {ok, host, model, version, label, latency_ms, worst_error, requests, msg}.
+    """
+    item = answer["item"]
+    result = {
+        "ok": bool(answer.get("ok")) and not answer.get("failed"),
+        "host": host, "model": item["model"], "version": item["version"], "label": item["label"],
+        "latency_ms": answer.get("latency_ms"), "worst_error": answer.get("worst_error"), "requests": answer.get("requests"),
+    }
+    if result["ok"] and answer.get("version") != item["version"]:
+        result["ok"] = False
+        answer = {"msg": "the answer came from version %s. Look at the labels with playbooks/status.yml." % answer.get("version")}
+    if not result["ok"]:
+        by = "label %s, which shall be version %d" % (item["label"], item["version"]) if item["label"] else "version %d" % item["version"]
+        result["msg"] = "%s, model %s, %s: %s" % (host, item["model"], by, answer.get("msg", "no answer"))
+    return result
+
+
+def smoke_summary(results):
+    """Return one dictionary for each host, model and version: ok, what was asked (``by``), worst latency and worst error."""
+    lines = {}
+    for result in results:
+        key = (result["host"], result["model"], result["version"])
+        line = lines.setdefault(key, {
+            "ok": True, "host": result["host"], "model": result["model"], "version": result["version"],
+            "by": [], "latency_ms": result["latency_ms"], "worst_error": result["worst_error"], "requests": 0,
+        })
+        line["ok"] = line["ok"] and result["ok"]
+        line["by"].append(result["label"] or "version")
+        line["requests"] += result["requests"] or 0
+        if result["latency_ms"] and result["latency_ms"]["p50"] > line["latency_ms"]["p50"]:
+            line["latency_ms"] = result["latency_ms"]
+        if result["worst_error"] and result["worst_error"]["abs"] > line["worst_error"]["abs"]:
+            line["worst_error"] = result["worst_error"]
+        if not result["ok"]:
+            line["msg"] = result["msg"]
+    return [lines[key] for key in sorted(lines)]
+
+
+def picture_item(answer, host, directory):
+    """Return what the report shows of one annotated picture: host, model, version, its path and its predictions."""
+    item = answer["item"]
+    return {
+        "host": host, "model": item["model"], "version": item["version"],
+        "path": "%s/%s-%s-%s.png" % (directory, host, item["model"], item["version"]),
+        "predictions": answer.get("predictions", []),
+    }
+
+
+def base64_file(path):
+    """Return the content of a file on the controller in base64, for a page that opens without a server."""
+    with open(path, "rb") as stream:
+        return base64.b64encode(stream.read()).decode("ascii")
+
+
+def status_table(hosts):
+    """Return a table, a list of lines, of what each host serves.
+
+    :param hosts: the variables of the hosts, with the facts of the role model_server's look.yml.
+    """
+    rows = [("host", "model", "version", "state", "labels", "on disk")]
+    for host in hosts:
+        seen = host.get("model_server_seen")
+        if seen is None:
+            rows.append((host["inventory_hostname"], "-", "-", "not reached", "", ""))
+            continue
+        for model in host["preflight_models"]:
+            name = model["name"]
+            disk = " ".join(map(str, host["model_server_versions_on_disk"].get(name, []))) or "none"
+            labels = host["model_server_labels_now"].get(name, {})
+            versions = [row for row in seen.get("models", {}).get(name, {}).get("versions", []) if row["state"] != "END" or row.get("error_message")]
+            state = "server not reachable" if not seen.get("reachable") else "not served"
+            if not versions:
+                rows.append((host["inventory_hostname"], name, "-", state, "", disk))
+            for row in versions:
+                here = " ".join(sorted(label for label, version in labels.items() if version == int(row["version"])))
+                error = row.get("error_message")
+                rows.append((host["inventory_hostname"], name, str(row["version"]), row["state"] + (": " + error if error else ""), here, disk))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
