@@ -1,0 +1,1 @@
+"""Training of the demo models: handwritten digits, alone (`classifier`) and in scenes (`detector`)."""
