@@ -1,0 +1,288 @@
+#!/usr/bin/python
+# Copyright: the tfleet authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Ansible module: one version of a model on a host is there, verified; or gone; or set aside."""
+
+DOCUMENTATION = r"""
+module: model_version
+short_description: Put a verified model version where the model server finds it, or take it away
+version_added: "0.1.0"
+author: tfleet contributors (@tfleet)
+description:
+  - Unpacks a release made by M(tfleet.serving.model_release) beside the version directories, checks every file against the
+    manifest, flushes it to the disk and then renames it to its number. A running model server finds it at its next poll and
+    never sees a part of it.
+  - A run that is killed at any moment, or ended by a power loss, is finished or cleaned up by the next run.
+  - A version that is already there is read whole and compared with its manifest. One that was changed after its release is an
+    error, never overwritten.
+options:
+  base_path:
+    description: Absolute path of the model's directory, as in the server's model.config. Made if it does not exist.
+    type: path
+    required: true
+  model:
+    description: Name of the model. It must be the one in the release's manifest.
+    type: str
+    required: true
+  version:
+    description: Version number, 1 or more. It must be the one in the release's manifest.
+    type: int
+    required: true
+  src:
+    description:
+      - Release archive, or directory with a manifest, on the managed host.
+      - Not needed for a version that is already there (which is then verified) or that was set aside (which is then put back).
+    type: path
+  state:
+    description:
+      - V(present) puts the version in place, or verifies it. One that was set aside and is whole is put back instead of being unpacked.
+      - V(aside) moves the version out of the server's sight to C(.aside) in O(base_path), to be looked into or put back.
+      - V(absent) removes the version, also from C(.aside).
+    type: str
+    choices: [present, aside, absent]
+    default: present
+  reason:
+    description: Why the version is set aside. Written with the time to C(.aside/<version>.json).
+    type: str
+    default: Set aside by model_version.
+  keep:
+    description:
+      - With O(state=present), how many of the newest versions to keep; older ones are removed. 0 keeps all.
+      - The version O(version), those in O(protect), and directories that did not come from a release of this model are never removed.
+    type: int
+    default: 0
+  protect:
+    description: Versions that are never removed or set aside, such as those a label points to.
+    type: list
+    elements: int
+    default: []
+  owner:
+    description: User that owns the files, a name or a number. Only root can give files away. Left out, it is whoever runs the module.
+    type: str
+  group:
+    description: Group of the files, a name or a number.
+    type: str
+  mode:
+    description: Mode of the files in octal. Directories also get C(x) wherever files get C(r).
+    type: str
+    default: "0644"
+  reserve_bytes:
+    description: Bytes that must stay free on the disk after a release was unpacked; checked before anything is written.
+    type: int
+    default: 0
+attributes:
+  check_mode:
+    support: full
+    description: Says what would be done. A O(src) that does not exist yet is taken for a good release.
+  diff_mode:
+    support: full
+    description: Shows the versions in place and aside, before and after.
+  idempotent:
+    support: full
+    description: A version that is already in the state is verified and left alone.
+seealso:
+  - module: tfleet.serving.model_release
+  - module: tfleet.serving.model_server_info
+"""
+
+EXAMPLES = r"""
+- name: Deploy version 2 of digits
+  tfleet.serving.model_version:
+    base_path: /srv/models/digits
+    model: digits
+    version: 2
+    src: /var/tmp/digits-2.tar
+    reserve_bytes: 1073741824
+
+- name: Verify version 2, and remove all but the newest three and those that labels point to
+  tfleet.serving.model_version:
+    base_path: /srv/models/digits
+    model: digits
+    version: 2
+    keep: 3
+    protect: [1]
+
+- name: Take version 2 out of service, but keep it to look into
+  tfleet.serving.model_version:
+    base_path: /srv/models/digits
+    model: digits
+    version: 2
+    state: aside
+    reason: smoke inference differs from the golden outputs
+
+- name: Put version 2 back
+  tfleet.serving.model_version:
+    base_path: /srv/models/digits
+    model: digits
+    version: 2
+
+- name: Remove version 1
+  tfleet.serving.model_version:
+    base_path: /srv/models/digits
+    model: digits
+    version: 1
+    state: absent
+"""
+
+RETURN = r"""
+versions:
+  description: Numbers of the versions in place afterwards, ascending.
+  returned: success
+  type: list
+  elements: int
+  sample: [1, 2]
+aside:
+  description: Numbers of the versions in C(.aside) afterwards, ascending.
+  returned: success
+  type: list
+  elements: int
+  sample: []
+retired:
+  description: Numbers of the versions that this run removed, ascending.
+  returned: success
+  type: list
+  elements: int
+  sample: []
+path:
+  description: Where the version is now, in place or aside. Null if it is nowhere.
+  returned: success
+  type: str
+  sample: /srv/models/digits/2
+manifest:
+  description: The version's manifest. Null if the version is nowhere, has none, or in check mode if O(src) does not exist yet.
+  returned: success
+  type: dict
+  sample: {"format": 1, "model": "digits", "version": 2, "variant": "native", "source_version": null, "files": [], "provenance": {}}
+actions:
+  description: What was done, or would be done in check mode, in this order.
+  returned: success
+  type: list
+  elements: str
+  sample: ["rename /srv/models/digits/1 to /srv/models/digits/.retired-1"]
+findings:
+  description: With a version that was changed after its release, every file that differs, with what was expected and found.
+  returned: failure
+  type: list
+  elements: dict
+  sample: [{"path": "saved_model.pb", "expected": "1234 bytes", "found": "1230 bytes"}]
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
+from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.release_archive import open_release
+from ansible_collections.tfleet.serving.plugins.module_utils.staging import Ownership
+from ansible_collections.tfleet.serving.plugins.module_utils.version_store import Desired, StoreError, VersionStore, sentence
+
+
+def ensure(params, check_mode):
+    """Bring the version to its state and return the module's result.
+
+    :param params: the module's parameters.
+    :raises ModuleError: naming what is in the way; nothing was changed then, or it was undone.
+    """
+    manifests.check_model(params["model"])
+    manifests.check_version(params["version"])
+    if params["keep"] < 0 or params["reserve_bytes"] < 0:
+        raise StoreError("keep (%d) and reserve_bytes (%d) must not be negative." % (params["keep"], params["reserve_bytes"]))
+    desired = Desired(params["model"], params["version"], params["state"], params["keep"], frozenset(params["protect"]), params["reason"])
+    ownership = Ownership(params["owner"], params["group"], params["mode"], announced=check_mode)
+    store = VersionStore(params["base_path"], ownership, params["reserve_bytes"])
+    src = params["src"] if desired.state == "present" else None
+    announced = check_mode and src is not None and not os.path.lexists(src)
+    release = _open(src, desired) if src is not None and not announced else None
+    try:
+        return _bring(store, desired, release, announced, check_mode)
+    finally:
+        if release is not None:
+            release.close()
+
+
+def _open(src, desired):
+    release = open_release(src)
+    manifest = release.manifest
+    if (manifest["model"], manifest["version"]) != (desired.model, desired.version):
+        release.close()
+        raise StoreError("%s is version %d of %s by its manifest, but version %d of %s was asked for. Give the release that belongs to it."
+                         % (src, manifest["version"], manifest["model"], desired.version, desired.model), manifest=manifest)
+    return release
+
+
+def _bring(store, desired, release, announced, check_mode):
+    if check_mode:
+        before, after, actions, notes, manifest = _look(store, desired, release, announced)
+    else:
+        if release is not None and not os.path.isdir(store.base):
+            store.prepare(release)
+        with store.lock():
+            before, after, actions, notes, manifest = _look(store, desired, release, announced)
+            for action in actions:
+                store.perform(action, desired, release)
+            after = store.scan()
+    result = {
+        "changed": bool(actions),
+        "versions": sorted(after.versions),
+        "aside": sorted(set(after.aside.values())),
+        "retired": sorted(set(before.versions) - set(after.versions) - ({desired.version} if desired.state == "aside" else set())),
+        "path": store.where(desired.version, after),
+        "manifest": manifest,
+        "actions": [sentence(action) for action in actions],
+        "diff": {"before_header": store.base, "after_header": store.base, "before": _picture(before, actions), "after": _picture(after, ())},
+    }
+    if notes:
+        result["warnings"] = notes
+    return result
+
+
+def _look(store, desired, release, announced):
+    before = store.scan()
+    actions, after, notes = store.plan(desired, before, release, announced)
+    if release is not None and any(action.verb == "stage" for action in actions):
+        store.check_space(release)
+    manifest = release.manifest if release is not None else store.manifest_of(desired.version, before)
+    return before, after, actions, notes, manifest
+
+
+def _picture(actual, actions):
+    return {
+        "versions": sorted(actual.versions),
+        "aside": sorted(actual.aside),
+        "left by a killed run": sorted(actual.staging + actual.retired + actual.reasons),
+        "owner, group and modes": "differ" if any(action.verb == "own" for action in actions) else "as declared",
+    }
+
+
+def main():
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "base_path": {"type": "path", "required": True},
+            "model": {"type": "str", "required": True},
+            "version": {"type": "int", "required": True},
+            "src": {"type": "path"},
+            "state": {"type": "str", "choices": ["present", "aside", "absent"], "default": "present"},
+            "reason": {"type": "str", "default": "Set aside by model_version."},
+            "keep": {"type": "int", "default": 0},
+            "protect": {"type": "list", "elements": "int", "default": []},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
+            "mode": {"type": "str", "default": "0644"},
+            "reserve_bytes": {"type": "int", "default": 0},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = ensure(module.params, module.check_mode)
+    except ModuleError as error:
+        module.fail_json(msg=str(error), **error.result)
+    except OSError as error:
+        module.fail_json(msg="Version %d of %s could not be brought to state %s in %s: %s. What was begun is finished or cleaned up by the next "
+                         "run, once that is put right." % (module.params["version"], module.params["model"], module.params["state"],
+                                                          module.params["base_path"], error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
