@@ -1,0 +1,97 @@
+# `make help` lists what a person calls; everything else is called by those.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+VENV := $(CURDIR)/.venv
+export PATH := $(VENV)/bin:$(PATH)
+# The checkout is its own collection: .ansible/ holds the link, and Molecule and ansible-lint, which do not read
+# our ansible.cfg, find it by this.
+export ANSIBLE_HOME := $(CURDIR)/.ansible
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+# A stamp in the environment is named after everything that decides its content, its place included.
+digest = $(shell (echo $(CURDIR); cat $(1)) 2>/dev/null | sha256sum | cut -c1-16)
+RUN_FILES := requirements.txt runtime/requirements.txt runtime/setup.cfg runtime/setup.py
+TEST_FILES := $(RUN_FILES) requirements-test.txt requirements-serving-api.txt
+RUN_STAMP := $(VENV)/.installed-run-$(call digest,$(RUN_FILES))
+TEST_STAMP := $(VENV)/.installed-test-$(call digest,$(TEST_FILES))
+BENCH_STAMP := $(VENV)/.installed-bench-$(call digest,$(TEST_FILES) requirements-bench.txt)
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+
+##@ Use
+.PHONY: help setup demo stop clean
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+setup: $(RUN_STAMP) ## Make the virtual environment .venv from the pinned requirements
+
+demo: setup ## Build, release, serve and check the demo models on this machine (no root, no Docker)
+	ansible-playbook -i inventories/local playbooks/site.yml
+	@tools/show_demo .tfleet/reports
+
+stop: setup ## End the server that the demo started
+	ansible-playbook -i inventories/local playbooks/stop.yml
+
+clean: ## Remove test hosts, environments, caches and everything built; the demo's models too
+	@if [ -d .tfleet ] && [ -x $(VENV)/bin/ansible-playbook ]; then $(MAKE) --no-print-directory stop; fi
+	molecule/shared/test_hosts down
+	rm -rf .venv .cache .tfleet build .mypy_cache .pytest_cache .ruff_cache .ansible/tmp .ansible/cp runtime/build
+	find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +
+
+##@ Test
+SUITES := lint unit conformance demo molecule
+.PHONY: test setup-test lint unit conformance test-demo molecule test-legacy bench
+test: setup-test ## Everything that CI runs, with a table of times at the end
+	@tools/run_suites $(SUITES)
+
+setup-test: $(TEST_STAMP) ## Add what the tests need to .venv
+
+lint: setup-test ## ruff, mypy, Python 3.6 syntax, yamllint, ansible-lint, changelog
+	ruff check
+	mypy
+	vermin --target=3.6- --violations --no-tips --eval-annotations plugins runtime/src runtime/setup.py
+	yamllint --strict .
+	ansible-lint
+	antsibull-changelog lint
+
+unit: setup-test ## Unit tests of the modules, the runtime, the roles and the collection
+	pytest tests/unit
+
+conformance: setup-test ## The model server against the TensorFlow Serving API
+	pytest tests/conformance
+
+test-demo: setup-test ## The demo twice, then rollback and status, apart from a running demo
+	pytest tests/demo
+
+molecule: setup-test ## The roles on real systemd hosts in Docker
+	molecule/shared/test_hosts up
+	pytest tests/molecule
+
+test-legacy: setup-test ## Modules on Python 3.6 under ansible-core 2.16, the runtime on TensorFlow 1.15 and 2.7
+	pytest tests/legacy
+
+bench: $(BENCH_STAMP) ## Benchmark SUITE (client), results in build/bench/
+	@test -n "$(SUITE)" || { echo "Say which: make bench SUITE=client" >&2; exit 2; }
+	python -m tests.bench.$(SUITE)
+
+# ---- how the environments are made ----
+$(RUN_STAMP):
+	@tools/make_venv $(VENV)
+	$(PIP) install --quiet -r requirements.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable runtime
+	@rm -f $(VENV)/.installed-run-*; touch $@
+
+$(TEST_STAMP): $(RUN_STAMP)
+	$(PIP) install --quiet -r requirements-test.txt
+	$(PIP) install --quiet --no-deps -r requirements-serving-api.txt
+	@rm -f $(VENV)/.installed-test-*; touch $@
+
+$(BENCH_STAMP): $(TEST_STAMP)
+	$(PIP) install --quiet -r requirements-bench.txt
+	@rm -f $(VENV)/.installed-bench-*; touch $@
