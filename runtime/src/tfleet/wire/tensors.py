@@ -1,0 +1,307 @@
+"""numpy arrays to and from TensorProto, without a Python object per element.
+
+Clients send tensor_content; TensorFlow Serving answers in the typed fields (float_val, int_val, ...). Both are read here,
+by the rules of TensorFlow's Tensor::FromProto: short typed lists are padded with their last value, empty ones are zeros,
+long ones are cut.
+"""
+
+from typing import Any, List, Optional, Tuple
+
+import numpy as np
+
+from tfleet import wire
+from tfleet.wire import varint
+
+MAX_BYTES = 2 ** 31 - 1
+"""Largest tensor that to_numpy makes: what a message can carry. Padding could ask for more with a few bytes."""
+
+_MAX_DIMENSIONS = 254  # TensorFlow's TensorShape::MaxDimensions
+
+_DTYPES = {
+    wire.DT.Value(name): np.dtype(dtype)
+    for name, dtype in {
+        "DT_FLOAT": "<f4",
+        "DT_DOUBLE": "<f8",
+        "DT_HALF": "<f2",
+        "DT_INT8": "i1",
+        "DT_INT16": "<i2",
+        "DT_INT32": "<i4",
+        "DT_INT64": "<i8",
+        "DT_UINT8": "u1",
+        "DT_UINT16": "<u2",
+        "DT_UINT32": "<u4",
+        "DT_UINT64": "<u8",
+        "DT_BOOL": "?",
+        "DT_COMPLEX64": "<c8",
+        "DT_COMPLEX128": "<c16",
+    }.items()
+}
+_NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
+# Quantised types travel like the integers they are made of.
+_DTYPES.update(
+    {
+        wire.DT.Value(name): np.dtype(dtype)
+        for name, dtype in {
+            "DT_QINT8": "i1",
+            "DT_QUINT8": "u1",
+            "DT_QINT16": "<i2",
+            "DT_QUINT16": "<u2",
+            "DT_QINT32": "<i4",
+        }.items()
+    }
+)
+_STRING = wire.DT.Value("DT_STRING")
+_BFLOAT16 = wire.DT.Value("DT_BFLOAT16")
+_HALF = wire.DT.Value("DT_HALF")
+
+_FIELD_BY_KIND = {"f4": "float_val", "f8": "double_val", "c8": "scomplex_val", "c16": "dcomplex_val", "b1": "bool_val"}
+_FIELD_BY_KIND.update({"i8": "int64_val", "u4": "uint32_val", "u8": "uint64_val", "f2": "half_val"})
+_FIELD_BY_KIND.update({name: "int_val" for name in ("i1", "i2", "i4", "u1", "u2")})
+_FLOAT_FIELDS = {"float_val": "<f4", "double_val": "<f8", "scomplex_val": "<f4", "dcomplex_val": "<f8"}
+_DESCRIPTOR = wire.TensorProto.DESCRIPTOR
+_FIELD_NUMBERS = {name: _DESCRIPTOR.fields_by_name[name].number for name in set(_FIELD_BY_KIND.values())}
+
+
+def dtype_name(number: int) -> str:
+    """DT_FLOAT for 1; for numbers without a name, the number."""
+    try:
+        return str(wire.DT.Name(number))
+    except ValueError:
+        return str(number)
+
+
+def numpy_dtype(number: int) -> np.dtype:
+    """The numpy dtype which to_numpy gives for a DataType number; object for strings.
+
+    bfloat16 is numpy's extension type where TensorFlow or ml_dtypes has registered it in this process, else float32, which
+    holds the same values. Raises ValueError for types without an equivalent (resource, variant, 4 and 8 bit floats).
+    """
+    if number == _STRING:
+        return np.dtype(object)
+    if number == _BFLOAT16:
+        return _bfloat16() or np.dtype("<f4")
+    if number not in _DTYPES:
+        raise ValueError("tensors of type %s cannot be converted to numpy" % dtype_name(number))
+    return _DTYPES[number]
+
+
+def to_proto(value: Any) -> Any:
+    """Makes a TensorProto from an array, or from what numpy.asarray takes (scalars, nested lists, bytes, str).
+
+    Numbers go to tensor_content, strings (kinds S, U and O) to string_val, str as UTF-8. Raises ValueError for other dtypes.
+    """
+    array = _as_array(value)
+    if array.dtype.kind in "OSU":
+        return _string_proto(array)
+    number = _number(array.dtype)
+    proto = _empty_proto(number, array.shape)
+    proto.tensor_content = _little_endian(array).tobytes()
+    return proto
+
+
+def to_typed_proto(value: Any) -> Any:
+    """Like to_proto, but with the numbers in the typed field of their dtype, as TensorFlow Serving answers.
+
+    Packed bytes are merged into the message: 25 times faster than extending the field from a list.
+    """
+    array = _as_array(value)
+    if array.dtype.kind in "OSU":
+        return _string_proto(array)
+    number = _number(array.dtype)
+    proto = _empty_proto(number, array.shape)
+    flat = _little_endian(array).reshape(-1)
+    if number in (_HALF, _BFLOAT16):
+        field, payload = "half_val", varint.encode(flat.view(np.uint16))
+    else:
+        field = _FIELD_BY_KIND[_kind(flat.dtype)]
+        payload = flat.tobytes() if field in _FLOAT_FIELDS else varint.encode(flat)
+    if payload:
+        tag = _FIELD_NUMBERS[field] << 3 | 2
+        proto.MergeFromString(varint.encode_one(tag) + varint.encode_one(len(payload)) + payload)
+    return proto
+
+
+def to_numpy(proto: Any) -> np.ndarray:
+    """Makes an array from a TensorProto with tensor_content or typed fields; strings become bytes objects (dtype object).
+
+    Arrays from tensor_content share the memory of the content and are read-only: copy() them to change them.
+    Raises ValueError, saying what is wrong, for shapes that are unknown, negative, or too large, for content whose length
+    does not fit dtype and shape, and for dtypes without a numpy equivalent.
+    """
+    dtype = numpy_dtype(proto.dtype)
+    shape, count = _shape(proto.tensor_shape, max(dtype.itemsize, 1))
+    if proto.dtype == _STRING:
+        return _strings(proto, count).reshape(shape)
+    stored = np.dtype("<u2") if proto.dtype == _BFLOAT16 else dtype
+    content = proto.tensor_content
+    if content:
+        if len(content) != count * stored.itemsize:
+            raise ValueError(
+                "tensor_content has %d bytes, but %s%s needs %d"
+                % (len(content), dtype_name(proto.dtype), list(shape), count * stored.itemsize)
+            )
+        flat = np.frombuffer(content, stored)
+    else:
+        flat = _padded(_typed_values(proto, stored), count, stored)
+    if proto.dtype == _BFLOAT16:
+        flat = _from_bfloat16(flat, dtype)
+    return flat.reshape(shape)
+
+
+def _as_array(value: Any) -> np.ndarray:
+    if isinstance(value, np.ndarray):
+        return value
+    array = np.asarray(value)
+    # dtype S drops trailing zero bytes, which an encoded image may well have.
+    return np.array(value, dtype=object) if array.dtype.kind in "SU" else array
+
+
+def _bfloat16() -> Optional[np.dtype]:
+    try:
+        return np.dtype("bfloat16")
+    except TypeError:
+        return None
+
+
+def _from_bfloat16(bits: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if dtype.itemsize == 2:
+        return bits.view(dtype)
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def _number(dtype: np.dtype) -> int:
+    if dtype.name == "bfloat16":
+        return int(_BFLOAT16)
+    number = _NUMBERS.get(dtype.newbyteorder("<"))
+    if number is None:
+        raise ValueError(
+            "an array of dtype %s cannot be sent as a tensor: convert it with .astype() to one of %s"
+            % (dtype, ", ".join(sorted(known.name for known in _NUMBERS)))
+        )
+    return number
+
+
+def _kind(dtype: np.dtype) -> str:
+    return "%s%d" % (dtype.kind, dtype.itemsize)
+
+
+def _little_endian(array: np.ndarray) -> np.ndarray:
+    if array.dtype.name == "bfloat16":
+        return np.ascontiguousarray(array).reshape(array.shape).view(np.uint16)
+    # ascontiguousarray turns scalars into vectors, hence the reshape.
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
+
+
+def _empty_proto(number: int, shape: Tuple[int, ...]) -> Any:
+    proto = wire.TensorProto(dtype=number)
+    proto.tensor_shape.SetInParent()
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    return proto
+
+
+def _string_proto(array: np.ndarray) -> Any:
+    proto = _empty_proto(_STRING, array.shape)
+    values = []  # type: List[bytes]
+    for element in array.reshape(-1).tolist():
+        if isinstance(element, str):
+            element = element.encode("utf-8")
+        elif not isinstance(element, bytes):
+            raise ValueError("a tensor of strings holds bytes or str, not %s" % type(element).__name__)
+        values.append(element)
+    proto.string_val.extend(values)
+    return proto
+
+
+def _shape(shape: Any, itemsize: int) -> Tuple[Tuple[int, ...], int]:
+    if shape.unknown_rank:
+        raise ValueError("the tensor's shape has an unknown rank")
+    sizes = tuple(dim.size for dim in shape.dim)
+    if len(sizes) > _MAX_DIMENSIONS:
+        raise ValueError("the tensor has %d dimensions, more than %d" % (len(sizes), _MAX_DIMENSIONS))
+    count = 1
+    for size in sizes:
+        if size < 0:
+            raise ValueError("the tensor's shape %s has a negative dimension" % list(sizes))
+        count *= size
+    # A zero among huge dimensions makes an empty tensor, which numpy still refuses if the others overflow.
+    if count * itemsize > MAX_BYTES or any(size > MAX_BYTES for size in sizes):
+        raise ValueError("the tensor's shape %s is too large: more than %d bytes" % (list(sizes), MAX_BYTES))
+    if len(sizes) > 32:
+        raise ValueError("the tensor has %d dimensions, more than numpy's 32" % len(sizes))
+    return sizes, count
+
+
+def _padded(values: np.ndarray, count: int, dtype: np.dtype) -> np.ndarray:
+    if values.size >= count:
+        return values[:count]
+    padded = np.zeros(count, dtype)
+    if values.size:
+        padded[: values.size] = values
+        padded[values.size :] = values[-1]
+    return padded
+
+
+def _typed_values(proto: Any, dtype: np.dtype) -> np.ndarray:
+    field = "half_val" if proto.dtype in (_HALF, _BFLOAT16) else _FIELD_BY_KIND[_kind(dtype)]
+    values = getattr(proto, field)
+    if not values:
+        return np.zeros(0, dtype)
+    payload = _packed_payload(proto, field)
+    if field in _FLOAT_FIELDS:
+        if dtype.kind == "c" and len(values) % 2:
+            raise ValueError("%s has %d numbers: a real part without an imaginary one" % (field, len(values)))
+        return np.frombuffer(payload, dtype)
+    integers = varint.decode(payload)
+    if field == "half_val":
+        return integers.astype(np.uint16).view(dtype)
+    # Casting keeps the low bits, which restores negative numbers and narrows as a C++ cast does.
+    return integers.astype(bool) if dtype.kind == "b" else integers.view(np.int64).astype(dtype)
+
+
+def _packed_payload(proto: Any, field: str) -> bytes:
+    """The bytes of a packed field: reading them from the serialised message beats iterating over the field 20 to 1."""
+    # Only this field is serialised: fields of other types have no meaning and may be long.
+    lone = wire.TensorProto()
+    getattr(lone, field).MergeFrom(getattr(proto, field))
+    data = lone.SerializeToString()
+    position = 1
+    while data[position - 1] & 0x80:  # the tag
+        position += 1
+    while data[position] & 0x80:  # the length
+        position += 1
+    return data[position + 1 :]
+
+
+def _strings(proto: Any, count: int) -> np.ndarray:
+    content = proto.tensor_content
+    values = _split_strings(content, count) if content else list(proto.string_val[:count])
+    array = np.empty(count, dtype=object)
+    array[: len(values)] = values
+    array[len(values) :] = values[-1] if values else b""
+    return array
+
+
+def _split_strings(content: bytes, count: int) -> List[bytes]:
+    """Strings in tensor_content: the lengths of all of them as varints, then their bytes."""
+    lengths = []  # type: List[int]
+    position = 0
+    while len(lengths) < count:
+        length = shift = 0
+        while True:
+            if position >= len(content) or shift > 28:
+                raise ValueError("tensor_content ends before the lengths of its %d strings" % count)
+            octet = content[position]
+            position += 1
+            length |= (octet & 0x7F) << shift
+            shift += 7
+            if not octet & 0x80:
+                break
+        lengths.append(length)
+    if position + sum(lengths) != len(content):
+        raise ValueError("tensor_content has %d bytes, but its strings need %d" % (len(content), position + sum(lengths)))
+    strings = []
+    for length in lengths:
+        strings.append(content[position : position + length])
+        position += length
+    return strings

@@ -1,0 +1,57 @@
+"""Protocol buffer varints for whole numpy arrays at once."""
+
+import numpy as np
+
+
+def decode(payload: bytes) -> np.ndarray:
+    """Decodes consecutive varints into a uint64 vector. Raises ValueError if the last one is cut off."""
+    octets = np.frombuffer(payload, np.uint8)
+    if octets.size == 0:
+        return np.zeros(0, np.uint64)
+    if octets[-1] & 0x80:
+        raise ValueError("a packed field ends in the middle of a number")
+    ends = np.flatnonzero(octets < 0x80)
+    if ends.size == octets.size:
+        return octets.astype(np.uint64)
+    starts = np.concatenate((np.zeros(1, ends.dtype), ends[:-1] + 1))
+    lengths = ends - starts + 1
+    values = np.zeros(ends.size, np.uint64)
+    for place in range(int(lengths.max())):
+        longer = lengths > place
+        septets = (octets[starts[longer] + place] & 0x7F).astype(np.uint64)
+        values[longer] |= septets << np.uint64(7 * place)
+    return values
+
+
+def encode(values: np.ndarray) -> bytes:
+    """Encodes a vector of integers or bools as consecutive varints; negative numbers take ten bytes, as int32 and int64 fields do."""
+    if values.dtype.kind == "i":
+        values = values.astype(np.int64).view(np.uint64)
+    else:
+        values = values.astype(np.uint64)
+    if values.size == 0 or int(values.max()) < 0x80:
+        return values.astype(np.uint8).tobytes()
+    lengths = np.ones(values.size, np.int64)
+    for place in range(1, 10):
+        more = values >= np.uint64(1) << np.uint64(7 * place)
+        if not more.any():
+            break
+        lengths += more
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    octets = np.empty(int(ends[-1]), np.uint8)
+    for place in range(int(lengths.max())):
+        longer = lengths > place
+        octet = (values[longer] >> np.uint64(7 * place)).astype(np.uint8) & 0x7F
+        octets[starts[longer] + place] = octet | np.where(lengths[longer] > place + 1, 0x80, 0).astype(np.uint8)
+    return octets.tobytes()
+
+
+def encode_one(value: int) -> bytes:
+    """Encodes one non-negative integer."""
+    octets = bytearray()
+    while value > 0x7F:
+        octets.append(value & 0x7F | 0x80)
+        value >>= 7
+    octets.append(value)
+    return bytes(octets)
