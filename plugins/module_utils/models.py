@@ -49,13 +49,11 @@ def normalise(models, models_root, source_root):
     if not str(models_root).startswith("/"):
         raise ModelsError("The models root must be an absolute path, not %r." % models_root)
     result = [_model(model, index, models_root, source_root) for index, model in enumerate(models)]
-    seen = {}
-    for model in result:
-        for key in ("name", "base_path"):
-            other = seen.setdefault((key, model[key]), model["name"])
-            if other is not model["name"]:
-                raise ModelsError("tfleet_models: two models have the %s %s. Give each its own: TensorFlow Serving would refuse the "
-                                  "whole configuration." % (key, model[key]))
+    for key in ("name", "base_path"):
+        values = [model[key] for model in result]
+        twice = [value for value in values if values.count(value) > 1]
+        if twice:
+            raise ModelsError("tfleet_models: two models have the %s %s. Give each its own." % (key, twice[0]))
     return result
 
 
