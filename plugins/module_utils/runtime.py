@@ -17,6 +17,8 @@ import re
 import signal
 import subprocess
 
+from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+
 RUNTIME_ARGUMENT_SPEC = {
     "runtime": {"type": "path", "default": "tfleet"},
     "runtime_timeout": {"type": "int", "default": 600},
@@ -31,7 +33,7 @@ _STDERR_LINES = 12
 _GRACE_SECONDS = 5
 
 
-class RuntimeFailure(Exception):
+class RuntimeFailure(ModuleError):
     """The runtime could not do what it was asked for.
 
     ``str(error)`` is for people: what failed, where, and the next step. ``result`` holds what is known besides (at least ``rc``
@@ -39,7 +41,7 @@ class RuntimeFailure(Exception):
     """
 
     def __init__(self, message, result=None):
-        super(RuntimeFailure, self).__init__(message)
+        super().__init__(message)
         self.result = dict(result or {})
 
 

@@ -1,0 +1,38 @@
+"""The one place where convert imports TensorFlow: quiet, and without touching a GPU that a model server is using."""
+
+import os
+import sys
+
+from tfleet.errors import TfleetError
+
+# Protocol buffers cannot be larger, in any language: sizes are 32-bit signed.
+PROTOBUF_LIMIT = 2 ** 31 - 1
+
+
+def load():
+    """The module ``tensorflow``, of any version from 1.15 to 2.17, blind to GPUs. Raises TfleetError if it is not installed."""
+    # -1 hides every device. On a Jetson the first session or eager tensor would otherwise take the memory the server needs.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    # Errors too: TensorFlow logs three about CUDA on every import. What ends the process is still told.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        import tensorflow
+    except ImportError as error:
+        raise TfleetError(
+            "TensorFlow cannot be imported by %s: %s. Export and inspect need it: install the runtime with TensorFlow on this host "
+            "(role tensorflow_runtime), or run them on one that has it." % (sys.executable, error))
+    tensorflow.compat.v1.logging.set_verbosity(tensorflow.compat.v1.logging.ERROR)
+    return tensorflow
+
+
+def dtype_name(tf, number):
+    """``float32`` for 1, also for an enum value this TensorFlow does not know."""
+    try:
+        return tf.as_dtype(number).base_dtype.name
+    except (TypeError, KeyError, ValueError):
+        return "dtype %d (unknown to TensorFlow %s)" % (number, tf.__version__)
+
+
+def shape_list(shape):
+    """A TensorShapeProto as a list with -1 for an unknown size; None for an unknown rank."""
+    return None if shape.unknown_rank else [dim.size for dim in shape.dim]
