@@ -13,8 +13,6 @@ actions; a run that is killed between or inside any of them leaves a state from 
 """
 import collections
 import contextlib
-import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -23,8 +21,14 @@ import time
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
 from ansible_collections.tfleet.serving.plugins.module_utils import staging as stagings
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import (
-    canonical_json, make_directories, remove_tree, rename, write_atomically)
+    canonical_json,
+    make_directories,
+    remove_tree,
+    rename,
+    write_atomically,
+)
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.lock import alone_in
 
 STAGING, RETIRED, ASIDE = ".staging-", ".retired-", ".aside"
 LOCK_SECONDS = 30
@@ -185,28 +189,9 @@ class VersionStore:
         staging = self._path(_staging_name(release))
         stagings.check_space(self.base, stagings.missing_bytes(staging, release.manifest, block), self.reserve)
 
-    @contextlib.contextmanager
     def lock(self):
-        """Keep every other run away from base_path while the block runs; the kernel ends the lock of a killed run.
-
-        There is nothing to keep anybody from while base_path does not exist.
-
-        :raises StoreError: another run kept it for LOCK_SECONDS.
-        """
-        if not os.path.isdir(self.base):
-            yield
-            return
-        descriptor = os.open(self.base, os.O_RDONLY)
-        try:
-            end = time.time() + LOCK_SECONDS
-            while not _try_lock(descriptor):
-                if time.time() > end:
-                    raise StoreError("Another tfleet run%s has been working in %s for more than %d seconds. Wait for it to end, or end it, "
-                                     "and run again." % (_holder(descriptor), self.base, LOCK_SECONDS))
-                time.sleep(0.2)
-            yield
-        finally:
-            os.close(descriptor)
+        """Return a context in which no other run changes this base_path (there is nothing to change while it does not exist)."""
+        return alone_in(self.base, LOCK_SECONDS) if os.path.isdir(self.base) else contextlib.ExitStack()
 
     def _arrive(self, desired, actual, release, announced, after):
         path = self._path(str(desired.version))
@@ -333,25 +318,3 @@ def _names(directory):
         return os.listdir(directory)
     except FileNotFoundError:
         return []
-
-
-def _try_lock(descriptor):
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EINTR):
-            raise
-        return False
-    return True
-
-
-def _holder(descriptor):
-    """Return " (process N)" for the process that has the file locked, "" where the kernel does not tell."""
-    inode = str(os.fstat(descriptor).st_ino)
-    with contextlib.suppress(OSError, IndexError):
-        with open("/proc/locks") as locks:
-            for line in locks:
-                fields = line.split()
-                if fields[1] == "FLOCK" and fields[5].split(":")[-1] == inode:
-                    return " (process %s)" % fields[4]
-    return ""
