@@ -42,15 +42,10 @@ def main(argv: Optional[List[str]] = None) -> int:
         return USAGE
     if name == "serve":
         # TensorFlow Serving's flags (--name=value, unknown ones are only reported) are not argparse's grammar.
-        from tfleet.server.main import main as serve
+        from tfleet.cli import serve
 
-        return int(serve(arguments) or OK)
+        return int(serve.run_raw(arguments))
     return _run(name, arguments)
-
-
-def model_server(argv: Optional[List[str]] = None) -> int:
-    """The console script `tensorflow_model_server`."""
-    return main(["serve"] + list(sys.argv[1:] if argv is None else argv))
 
 
 def _overview() -> str:
