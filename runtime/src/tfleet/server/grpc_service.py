@@ -1,0 +1,222 @@
+"""The gRPC side: PredictionService, ModelService and the optional health service, as raw-bytes handlers.
+
+No generated stubs: requests are parsed by the private descriptors of tfleet.wire, so this server can live in one process
+with any tensorflow-serving-api.
+"""
+import logging
+import threading
+import time
+from concurrent import futures
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import grpc
+
+from .. import wire
+from . import status as codes
+from .core import ServerCore
+from .flags import Flags
+from .metadata import model_metadata
+from .predict import predict
+from .status import StatusError, invalid_argument
+
+log = logging.getLogger(__name__)
+
+_MAX_MESSAGE = 1024  # characters of an error message that go over gRPC
+_GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_HEALTHY, _NOT_SERVING, _SERVICE_UNKNOWN = (
+    wire.HealthCheckResponse(status=value).SerializeToString() for value in (1, 2, 3))
+_HEALTH_SERVICES = ("", "ModelService", "PredictionService")
+
+Handler = Callable[[bytes, Any], bytes]
+
+
+class Service(grpc.GenericRpcHandler):
+    """Dispatches by the path of the call."""
+
+    def __init__(self, core: ServerCore, flags: Flags) -> None:
+        self._core = core
+        self._as_content = flags.enable_serialization_as_tensor_content
+        self.serving = True  # what the health service answers
+        self._health_changed = threading.Condition()
+        self._methods = {
+            wire.PREDICT: self._unary(self._predict),
+            wire.GET_MODEL_METADATA: self._unary(self._metadata),
+            wire.GET_MODEL_STATUS: self._unary(self._status),
+            wire.RELOAD_CONFIG: self._unary(self._reload),
+        }  # type: Dict[str, Any]
+        if flags.enable_grpc_healthcheck_service:
+            self._methods[wire.HEALTH_CHECK] = self._unary(self._health_check)
+            self._methods[wire.HEALTH_WATCH] = grpc.unary_stream_rpc_method_handler(self._health_watch)
+
+    def service(self, handler_call_details: Any) -> Any:
+        return self._methods.get(handler_call_details.method)
+
+    def set_not_serving(self) -> None:
+        """The health service answers NOT_SERVING from now on."""
+        with self._health_changed:
+            self.serving = False
+            self._health_changed.notify_all()
+
+    @staticmethod
+    def _unary(handler: Handler) -> Any:
+        def answer(request: bytes, context: Any) -> bytes:
+            try:
+                return handler(request, context)
+            except StatusError as error:
+                code, message = error.code, error.message
+            except Exception as error:  # a bug must answer this call and nothing more
+                log.exception("A gRPC call met an unexpected error")
+                code, message = codes.INTERNAL, "%s: %s" % (type(error).__name__, error)
+            if len(message) > _MAX_MESSAGE:
+                message = message[:_MAX_MESSAGE] + "...TRUNCATED"
+            context.set_code(_GRPC_CODES.get(code, grpc.StatusCode.UNKNOWN))
+            context.set_details(message)
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    def _predict(self, data: bytes, context: Any) -> bytes:
+        request = _parse(wire.PredictRequest, data)
+        return self._measured(request.model_spec.name, "Predict",
+                              lambda: predict(self._core, request, _timeout_ms(context), self._as_content))
+
+    def _metadata(self, data: bytes, context: Any) -> bytes:
+        return bytes(model_metadata(self._core, _parse(wire.GetModelMetadataRequest, data)).SerializeToString())
+
+    def _status(self, data: bytes, context: Any) -> bytes:
+        request = _parse(wire.GetModelStatusRequest, data)
+        spec = request.model_spec if request.HasField("model_spec") else None
+        return bytes(self._core.status(spec).SerializeToString())
+
+    def _reload(self, data: bytes, context: Any) -> bytes:
+        request = _parse(wire.ReloadConfigRequest, data)
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid_argument("ServerModelConfig type not supported by HandleReloadConfigRequest. Only "
+                                   "ModelConfigList is currently supported")
+        before = _counters(self._core, request.metric_names)
+        self._reload_in_background(request.config, context)
+        response = wire.ReloadConfigResponse()
+        response.status.SetInParent()
+        for name, value in _counters(self._core, request.metric_names):
+            response.metric.add(name=name, int64_value_increase=value - dict(before)[name])
+        return bytes(response.SerializeToString())
+
+    def _reload_in_background(self, config: Any, context: Any) -> None:
+        # A reload may wait for ever (a base_path that never appears). When its client has gone it goes on waiting, as in
+        # TensorFlow Serving, but must not keep one of the threads that answer requests.
+        failure = []  # type: List[BaseException]
+        done = threading.Event()
+
+        def work() -> None:
+            try:
+                self._core.reload(config)
+            except BaseException as error:
+                failure.append(error)
+            done.set()
+
+        threading.Thread(target=work, name="reload", daemon=True).start()
+        while not done.wait(0.5):
+            if not context.is_active():
+                raise StatusError(codes.CANCELLED, "The client went away while the reload was waiting")
+        if failure:
+            raise failure[0]
+
+    def _measured(self, model: str, api: str, work: Callable[[], Any]) -> bytes:
+        started = time.time()
+        metrics = self._core.metrics
+        try:
+            response = work()
+        except StatusError as error:
+            metrics.request_count.add(model, codes.name(error.code))
+            raise
+        metrics.request_count.add(model, "OK")
+        metrics.request_latency.observe((time.time() - started) * 1e6, model, api, "GRPC")
+        return bytes(response.SerializeToString())
+
+    def _health(self, data: bytes) -> Optional[bytes]:
+        if _parse(wire.HealthCheckRequest, data).service not in _HEALTH_SERVICES:
+            return None
+        return _HEALTHY if self.serving else _NOT_SERVING
+
+    def _health_check(self, data: bytes, context: Any) -> bytes:
+        answer = self._health(data)
+        if answer is None:
+            raise StatusError(codes.NOT_FOUND, "")
+        return answer
+
+    def _health_watch(self, data: bytes, context: Any) -> Any:
+        sent = None
+        context.add_callback(self._health_poke)
+        while context.is_active():
+            answer = self._health(data) or _SERVICE_UNKNOWN
+            if answer != sent:
+                sent = answer
+                yield answer
+            with self._health_changed:
+                self._health_changed.wait(5.0)
+
+    def _health_poke(self) -> None:
+        with self._health_changed:
+            self._health_changed.notify_all()
+
+
+def _parse(message: Any, data: bytes) -> Any:
+    try:
+        return message.FromString(data)
+    except Exception:  # DecodeError; older protobuf raises others for damaged bytes
+        raise StatusError(codes.INTERNAL, "The request is not a %s message" % message.DESCRIPTOR.full_name)
+
+
+def _timeout_ms(context: Any) -> Optional[int]:
+    remaining = context.time_remaining()
+    if remaining is None or remaining > 1e9:  # "no deadline" comes as a very far one in some versions
+        return None
+    return int(remaining * 1000)
+
+
+def _counters(core: ServerCore, names: Any) -> List[Tuple[str, int]]:
+    found = []
+    for name in names:
+        try:
+            found.append((name, core.metrics.counter_value(name)))
+        except KeyError:
+            log.warning("A reload asked for the metric %s, which this server does not have", name)
+    return found
+
+
+def start(core: ServerCore, flags: Flags) -> Tuple[Any, Service]:
+    """The running gRPC server and its service. Raises StatusError UNAVAILABLE if an address cannot be listened on."""
+    service = Service(core, flags)
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
+               # Without this a second server on the same port would start and silently take half of the calls.
+               ("grpc.so_reuseport", 0)] + channel_arguments(flags.grpc_channel_arguments)
+    server = grpc.server(futures.ThreadPoolExecutor(max(flags.grpc_max_threads, 1), thread_name_prefix="grpc"),
+                         handlers=(service,), options=options)
+    for address in addresses(flags):
+        try:
+            bound = server.add_insecure_port(address)
+        except RuntimeError:
+            bound = 0
+        if not bound:
+            raise StatusError(codes.UNAVAILABLE, "Cannot listen on %s for gRPC: another process has it, or it is no address "
+                              "of this host. Stop that process (ss -ltnp names it) or choose another --port" % address)
+    server.start()
+    return server, service
+
+
+def addresses(flags: Flags) -> List[str]:
+    """What the flags want gRPC to listen on."""
+    answer = ["%s:%d" % (flags.tfleet_bind_address or "0.0.0.0", flags.port)] if flags.port else []
+    return answer + (["unix:" + flags.grpc_socket_path] if flags.grpc_socket_path else [])
+
+
+def channel_arguments(text: str) -> List[Tuple[str, Any]]:
+    """`k=v,k=v` as gRPC options; a value that parses as an int is one."""
+    options = []  # type: List[Tuple[str, Any]]
+    for item in filter(None, text.split(",")):
+        key, _, value = item.partition("=")
+        try:
+            options.append((key, int(value)))
+        except ValueError:
+            options.append((key, value))
+    return options

@@ -1,0 +1,222 @@
+"""Start and end of the model server: flags, files, loading, ports, signals, in TensorFlow Serving's order."""
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any, List, Optional, Tuple
+
+from .. import __version__
+from . import config as configs
+from . import executor, flags as flag_table, grpc_service, rest, storage
+from .core import ServerCore, poll_config_file
+from .status import FAILED_PRECONDITION, UNAVAILABLE, StatusError, invalid_argument
+
+log = logging.getLogger(__name__)
+
+PROGRAM = "tensorflow_model_server"
+_START_FAILED = 255
+
+
+def main(argv: List[str]) -> int:
+    """Runs `tfleet serve`, also installed as tensorflow_model_server, until it ends; answers the exit code.
+
+    argv: TensorFlow Serving's command line without the program's name.
+    """
+    code = run(argv)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "tensorflow" in sys.modules:
+        # Threads that are still loading or running inside TensorFlow would abort the interpreter's own clean-up.
+        os._exit(code)
+    return code
+
+
+def run(argv: List[str]) -> int:
+    """Like main, but always returns (for use inside another program)."""
+    try:
+        flags = flag_table.parse(argv)
+    except flag_table.UsageError as error:
+        if str(error):
+            sys.stderr.write("%s\n" % error)
+        sys.stdout.write(flag_table.usage(PROGRAM))
+        return _START_FAILED
+    if flags.version:
+        library = executor.tensorflow().__version__
+        sys.stdout.write("TensorFlow ModelServer: %s+tfleet.%s\nTensorFlow Library: %s\n" % (library, __version__, library))
+        return 0
+    if flags.leftover:
+        sys.stdout.write("unknown argument: %s\n%s" % (flags.leftover[0], flag_table.usage(PROGRAM)))
+    sys.stdout.flush()
+    _log_to_stderr()
+    missing = flag_table.not_supported(flags)
+    if missing:
+        sys.stdout.write(missing + "\n")
+        return _START_FAILED
+    try:
+        server = Server(flags)
+        server.start()
+    except StatusError as error:
+        sys.stdout.write("Failed to start server. Error: %s\n" % error)
+        sys.stdout.flush()
+        return _START_FAILED
+    return server.wait()
+
+
+class Server:
+    """A model server in this process: start() returns once the ports are open, wait() when it has ended."""
+
+    def __init__(self, flags: flag_table.Flags) -> None:
+        self.flags = flags
+        self._check_flags()
+        self._tags = [tag for tag in flags.saved_model_tags.split(",") if tag]
+        self._options = executor.SessionOptions(
+            flags.tensorflow_session_config_file, *_parallelism(flags), flags.per_process_gpu_memory_fraction)
+        self.core = ServerCore(flags, self._load)
+        self._ended = threading.Event()
+        self._signal = 0
+        self.grpc = None  # type: Any
+        self.service = None  # type: Any
+        self.rest = None  # type: Any
+
+    def _check_flags(self) -> None:
+        flags = self.flags
+        if not flags.model_base_path and not flags.model_config_file:
+            raise invalid_argument("Both server_options.model_base_path and server_options.model_config_file are empty!")
+        if not grpc_service.addresses(flags):
+            raise invalid_argument("server_options.port is 0 and server_options.grpc_socket_path is empty: "
+                                   "there is nothing to listen on")
+        if flags.tensorflow_session_parallelism > 0 and flags.tensorflow_intra_op_parallelism > 0 \
+                and flags.tensorflow_inter_op_parallelism > 0:
+            raise invalid_argument("Either configure server_options.tensorflow_session_parallelism or (server_options."
+                                   "tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) separately.")
+        if flags.mixed_precision:
+            log.warning("Mixed precision mode %r is not known; ignored", flags.mixed_precision)
+
+    def start(self) -> None:
+        """Loads the configured models, then opens the ports. Raises StatusError."""
+        flags = self.flags
+        signal.signal(signal.SIGINT, self._on_signal)
+        if flags.tfleet_drain_seconds > 0:
+            signal.signal(signal.SIGTERM, self._on_signal)
+        _check_ports_free(flags)
+        monitoring = self._monitoring_path()
+        if flags.model_config_file:
+            config = configs.read_model_config(flags.model_config_file)
+        else:
+            log.info("Building single TensorFlow model file config:  model_name: %s model_base_path: %s",
+                     flags.model_name, flags.model_base_path)
+            config = configs.single_model(flags.model_name, flags.model_base_path)
+        if config.WhichOneof("config") == "custom_model_config":
+            raise StatusError(FAILED_PRECONDITION, "ModelServer does not yet support custom model config.")
+        executor.tensorflow()
+        self.core.start(config)
+        if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
+            threading.Thread(target=poll_config_file, name="config", daemon=True, args=(
+                self.core, flags.model_config_file, flags.model_config_file_poll_wait_seconds, self._ended.wait)).start()
+        self.grpc, self.service = grpc_service.start(self.core, flags)
+        for address in grpc_service.addresses(flags):
+            log.info("Running gRPC ModelServer at %s ...", address)
+        if flags.rest_api_port and flags.rest_api_port == flags.port:
+            log.error("--rest_api_port cannot be same as --port. Please use a different port for HTTP/REST API. Skipped "
+                      "exporting HTTP/REST API.")
+        elif flags.rest_api_port:
+            self.rest = rest.start(self.core, flags, monitoring)
+            log.info("Exporting HTTP/REST API at:localhost:%d ...", flags.rest_api_port)
+
+    def _monitoring_path(self) -> str:
+        if not (self.flags.monitoring_config_file and self.flags.rest_api_port):
+            return ""
+        config = configs.read(self.flags.monitoring_config_file, configs.wire.MonitoringConfig())
+        configs.check_monitoring(config)
+        return configs.monitoring_path(config)
+
+    def _load(self, model: str, version: int, path: str) -> Any:
+        servable = executor.load(path, self._tags, self._options)
+        if self.flags.flush_filesystem_caches:
+            storage.drop_page_cache(path)
+        return servable
+
+    # End
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if self._signal and self._signal == number:
+            os._exit(128 + number)  # asked twice: do not wait for the requests
+        self._signal = number
+        self._ended.set()
+
+    def wait(self) -> int:
+        """Blocks until SIGTERM (with --tfleet_drain_seconds) or SIGINT; answers the exit code."""
+        while not self._ended.wait(3600):
+            pass
+        self.stop(self.flags.tfleet_drain_seconds)
+        return 0 if self._signal == signal.SIGTERM else 128 + self._signal
+
+    def stop(self, drain_seconds: float = 0) -> None:
+        """Takes no further request, gives running ones so many seconds, and closes the ports."""
+        self._ended.set()
+        deadline = time.time() + drain_seconds
+        if drain_seconds:
+            log.info("Draining: requests that are running get %g s to finish", drain_seconds)
+        self.service.set_not_serving()
+        # New calls are refused at once; the event is set when the running ones are done or the time is over.
+        grpc_done = self.grpc.stop(drain_seconds)
+        if self.rest is not None:
+            self.rest.stop(max(deadline - time.time(), 0))
+        grpc_done.wait(drain_seconds + 1)
+        self.core.stop()
+        log.info("The model server has ended")
+
+
+def _parallelism(flags: flag_table.Flags) -> Tuple[int, int]:
+    both = flags.tensorflow_session_parallelism
+    return (flags.tensorflow_intra_op_parallelism or both, flags.tensorflow_inter_op_parallelism or both)
+
+
+def _check_ports_free(flags: flag_table.Flags) -> None:
+    # Loading can take minutes: tell about a taken port before it, not after.
+    for flag, port in (("port", flags.port), ("rest_api_port", flags.rest_api_port)):
+        if not port:
+            continue
+        if not 0 < port < 65536:
+            raise invalid_argument("--%s=%d is not a TCP port" % (flag, port))
+        address = flags.tfleet_bind_address or "0.0.0.0"
+        problem = _bind_problem(address, port)
+        if problem:
+            raise StatusError(UNAVAILABLE, "Cannot listen on %s:%d: %s. Stop the process that has it (ss -ltnp names it) or "
+                              "choose another --%s" % (address, port, problem, flag))
+
+
+def _bind_problem(address: str, port: int) -> Optional[str]:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address.strip("[]"), port))
+    except OSError as error:
+        return "the port is in use" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
+    return None
+
+
+class _ServerFormat(logging.Formatter):
+    """TensorFlow's form: `2026-11-21 10:02:38.123456: I tfleet/server/core.py:93] text`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return "%s.%06d: %s %s.py:%d] %s" % (moment, record.created % 1 * 1e6, record.levelname[0],
+                                            record.name.replace(".", "/"), record.lineno, text)
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_ServerFormat())
+    logger = logging.getLogger("tfleet")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -1,0 +1,119 @@
+"""Predict on a loaded version: checks a request against its signature, runs it, in TensorFlow Serving's order and words."""
+import time
+from collections import OrderedDict
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from .. import wire
+from .core import ServerCore
+from .lifecycle import Harness
+from .status import failed_precondition, invalid_argument
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+def predict(core: ServerCore, request: Any, timeout_ms: Optional[int], as_content: bool = False) -> Any:
+    """Answers a PredictRequest with a PredictResponse.
+
+    timeout_ms: what is left of the call's deadline, None for none; as_content: outputs as tensor_content instead of
+    typed fields. Raises StatusError.
+    """
+    with core.use(request.model_spec if request.HasField("model_spec") else None) as harness:
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        signature = harness.servable.signatures.get(name)
+        if signature is None:
+            raise failed_precondition('Serving signature key "%s" not found.' % name)
+        outputs = run(core, harness, signature, _Decoded(request.inputs), request.output_filter, timeout_ms, "Predict")
+        response = wire.PredictResponse()
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = harness.version
+        response.model_spec.signature_name = name
+        encode = wire.tensors.to_proto if as_content else wire.tensors.to_typed_proto
+        for alias, array in outputs.items():
+            response.outputs[alias].CopyFrom(encode(array))
+        return response
+
+
+class _Decoded(Mapping):
+    """The inputs of a request as numpy arrays, decoded when they are asked for; ValueError if one cannot be."""
+
+    def __init__(self, inputs: Any) -> None:
+        self._inputs = inputs
+
+    def __getitem__(self, alias: str) -> Any:
+        return wire.tensors.to_numpy(self._inputs[alias])
+
+    def __contains__(self, alias: object) -> bool:
+        return alias in self._inputs
+
+    def __iter__(self) -> Any:
+        return iter(self._inputs)
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+
+def run(core: ServerCore, harness: Harness, signature: Any, inputs: Mapping, output_filter: Sequence[str],
+        timeout_ms: Optional[int], api: str) -> Dict[str, Any]:
+    """The outputs of a signature by alias, in alias order, as numpy arrays.
+
+    inputs: alias -> array (a ValueError while getting one is a tensor that could not be decoded); output_filter: the
+    wanted aliases, empty for all; api: the label of the latency metric. Raises StatusError.
+    """
+    feeds = _feeds(signature, inputs)
+    wanted = _wanted(signature, output_filter)
+    started = time.time()
+    arrays = harness.servable.run(feeds, [signature.outputs[alias].name for alias in wanted], timeout_ms)
+    core.metrics.runtime_latency.observe((time.time() - started) * 1e6, harness.model, api, "TF1")
+    return OrderedDict(zip(wanted, arrays))
+
+
+def _feeds(signature: Any, inputs: Mapping) -> List[Any]:
+    expected = signature.inputs
+    defaults = signature.defaults
+    if len(inputs) > len(expected) or len(inputs) < len(expected) - len(defaults):
+        sent, required = set(inputs), set(expected)
+        raise invalid_argument(
+            "input size does not match signature: %d!=%d len({%s}) != len({%s}). Sent extra: {%s}. Missing but required: {%s}."
+            % (len(inputs), len(expected), _join(sent), _join(required), _join(sent - required),
+               _join(required - sent - set(defaults))))
+    feeds = []
+    used = []
+    for alias in sorted(expected):
+        if alias in inputs:
+            used.append(alias)
+            try:
+                feeds.append((expected[alias].name, inputs[alias]))
+            except ValueError:
+                raise invalid_argument("tensor parsing error: " + alias)
+        elif alias in defaults:
+            try:
+                feeds.append((expected[alias].name, wire.tensors.to_numpy(defaults[alias])))
+            except ValueError:
+                raise invalid_argument("tensor parsing error: " + alias)
+        else:
+            raise invalid_argument(
+                "Signature input alias: %s(feed name: %s) not found in request and no default value provided. Inputs "
+                "expected to be in the request {%s}, or default input alias set: %s"
+                % (alias, expected[alias].name, _join(inputs), _join(defaults)))
+    if len(used) != len(inputs):
+        raise invalid_argument("Inputs contains invalid name. Used request inputs: %s, request input: %s"
+                               % (_join(used), _join(inputs)))
+    return feeds
+
+
+def _wanted(signature: Any, output_filter: Sequence[str]) -> List[str]:
+    if not output_filter:
+        return sorted(signature.outputs)
+    seen = []  # type: List[str]
+    for alias in output_filter:
+        if alias not in signature.outputs:
+            raise invalid_argument("output tensor alias not found in signature: %s Outputs expected to be in the set {%s}."
+                                   % (alias, _join(signature.outputs)))
+        if alias in seen:
+            raise invalid_argument("duplicate output tensor alias: " + alias)
+        seen.append(alias)
+    return seen
+
+
+def _join(names: Any) -> str:
+    return ",".join(sorted(names))
