@@ -21,22 +21,11 @@ PROGRAM = "tensorflow_model_server"
 _START_FAILED = 255
 
 
-def main(argv: List[str]) -> int:
-    """Runs `tfleet serve`, also installed as tensorflow_model_server, until it ends; answers the exit code.
+def run(argv: List[str]) -> int:
+    """Runs the server until it ends; answers the exit code.
 
     argv: TensorFlow Serving's command line without the program's name.
     """
-    code = run(argv)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if "tensorflow" in sys.modules:
-        # Threads that are still loading or running inside TensorFlow would abort the interpreter's own clean-up.
-        os._exit(code)
-    return code
-
-
-def run(argv: List[str]) -> int:
-    """Like main, but always returns (for use inside another program)."""
     try:
         flags = flag_table.parse(argv)
     except flag_table.UsageError as error:
