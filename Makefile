@@ -71,7 +71,7 @@ test-demo: setup-test ## The demo twice, then rollback and status, apart from a 
 
 molecule: setup-test ## The roles on real systemd hosts in Docker
 	molecule/shared/test_hosts up
-	pytest tests/molecule
+	MOLECULE_GLOB='molecule/*/molecule.yml' molecule test --all
 
 test-legacy: setup-test ## Modules on Python 3.6 under ansible-core 2.16, the runtime on TensorFlow 1.15 and 2.7
 	pytest tests/legacy
