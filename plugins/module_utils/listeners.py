@@ -4,6 +4,7 @@
 import collections
 import contextlib
 import os
+import typing
 
 LISTEN = "0A"
 
@@ -44,7 +45,7 @@ def _sockets(path):
 
 def _owners(inodes):
     names = {"socket:[%d]" % inode: inode for inode in inodes}
-    owners = {}
+    owners: typing.Dict[int, int] = {}
     for pid in os.listdir("/proc"):
         if not pid.isdigit():
             continue

@@ -75,7 +75,7 @@ class BackgroundProcess:
             with open(log_file, "ab") as log:
                 return subprocess.Popen(
                     argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/", start_new_session=True,
-                    preexec_fn=lambda: self._record(argv, env))
+                    preexec_fn=lambda: self._record(argv, env))  # noqa: PLW1509 - a module has one thread
         except (OSError, subprocess.SubprocessError) as error:
             self.forget()
             raise ProcessError("%s could not be started: %s. Check that its interpreter is there, and that %s and %s can be written."
@@ -110,10 +110,10 @@ class BackgroundProcess:
         :raises ProcessError: it belongs to somebody else, or survives even that.
         """
         self._signal(record, signal.SIGTERM)
-        asked = self._wait_gone(record, timeout)
+        asked = self._wait_gone(timeout)
         if not asked:
             self._signal(record, signal.SIGKILL)
-            if not self._wait_gone(record, KILL_SECONDS):
+            if not self._wait_gone(KILL_SECONDS):
                 raise ProcessError("Process %d (%s) does not end, not even when killed: it hangs in the kernel, mostly on a disk or a device. "
                                    "Look at `dmesg`; a reboot ends it." % (record.pid, record.argv[0]), pid=record.pid)
         for pid in _session(record.pid):
@@ -177,7 +177,7 @@ class BackgroundProcess:
             raise ProcessError("Process %d (%s) belongs to another user, so it cannot be stopped. Run with become, as the user that started it."
                                % (record.pid, record.argv[0]), pid=record.pid) from error
 
-    def _wait_gone(self, record, timeout):
+    def _wait_gone(self, timeout):
         end = time.time() + timeout
         while self.running() is not None:
             if time.time() >= end:

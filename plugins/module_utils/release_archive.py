@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import tarfile
+import typing
 
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import CHUNK
@@ -81,7 +82,7 @@ class ArchiveRelease:
     def __init__(self, path):
         self.path = path
         try:
-            self._tar = tarfile.open(path, mode="r:")
+            self._tar = tarfile.open(path, mode="r:")  # noqa: SIM115 - close() closes it
         except (tarfile.TarError, EOFError, ValueError) as error:
             raise ReleaseError("%s is not an uncompressed tar: %s. Build the release again with model_release." % (path, error)) from error
         try:
@@ -91,7 +92,7 @@ class ArchiveRelease:
                 raise ReleaseError("%s holds no manifest.json, so it is not a release. Build one with model_release." % path)
             if content.size > manifests.MAX_BYTES:
                 raise ReleaseError("manifest.json in %s claims %d bytes. Do not use this archive." % (path, content.size))
-            self.content = self._tar.extractfile(content).read()
+            self.content = self._tar.extractfile(content).read()  # type: ignore[union-attr] # it is a regular file
             self.manifest = manifests.parse(self.content, "manifest.json in %s" % path)
             self._check_members()
         except (tarfile.TarError, EOFError, ValueError) as error:
@@ -110,7 +111,9 @@ class ArchiveRelease:
         self._tar.close()
 
     def _read_members(self):
-        members, directories, offset = {}, set(), -1
+        members: typing.Dict[str, tarfile.TarInfo] = {}
+        directories: typing.Set[str] = set()
+        offset = -1
         while True:
             member = self._tar.next()
             if member is None:
@@ -173,7 +176,7 @@ def _same_names(where, found, expected):
 
 
 def _directories(paths):
-    found = set()
+    found: typing.Set[str] = set()
     for path in paths:
         parts = path.split("/")
         found.update("/".join(parts[:count]) for count in range(1, len(parts)))
@@ -242,7 +245,7 @@ class _Checked:
         data = self._stream.read(size)
         self._digest.update(data)
         self._count += len(data)
-        if self._count > self._entry["size"] or not data and self._digest.hexdigest() != self._entry["sha256"]:
+        if self._count > self._entry["size"] or (not data and self._digest.hexdigest() != self._entry["sha256"]):
             raise EOFError
         return data
 

@@ -8,6 +8,7 @@ import pwd
 import re
 import stat
 import tarfile
+import typing
 
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import fsync_path, fsync_tree_directories, remove_tree, sha256_file
@@ -172,17 +173,16 @@ def _flush(target, path, ownership):
 def _prune(staging, manifest):
     """Remove from a left-over staging directory all that is no directory, no regular file, or not in the manifest."""
     listed = {entry["path"] for entry in manifest["files"]}
-    needed = {os.path.dirname(path) for path in listed}
-    for path in list(needed):
-        while path:
-            needed.add(path)
-            path = os.path.dirname(path)
+    needed: typing.Set[str] = set()
+    for path in listed:
+        parts = path.split("/")
+        needed.update("/".join(parts[:count]) for count in range(1, len(parts)))
     for directory, names, files in os.walk(staging):
         for name in names + files:
             path = os.path.join(directory, name)
             mode = os.lstat(path).st_mode
             relative = os.path.relpath(path, staging)
-            if not (stat.S_ISREG(mode) and relative in listed or stat.S_ISDIR(mode) and relative in needed):
+            if not ((stat.S_ISREG(mode) and relative in listed) or (stat.S_ISDIR(mode) and relative in needed)):
                 remove_tree(path)
                 if name in names:
                     names.remove(name)

@@ -11,12 +11,12 @@
 Every change the server can see is one rename. ``plan`` turns the difference between actual and desired into a list of
 actions; a run that is killed between or inside any of them leaves a state from which the next plan ends at the same place.
 """
-import collections
 import contextlib
 import hashlib
 import os
 import re
 import time
+import typing
 
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
 from ansible_collections.tfleet.serving.plugins.module_utils import staging as stagings
@@ -33,12 +33,34 @@ from ansible_collections.tfleet.serving.plugins.module_utils.lock import alone_i
 STAGING, RETIRED, ASIDE = ".staging-", ".retired-", ".aside"
 LOCK_SECONDS = 30
 
-# versions: {number: name}; aside: {name: number}; reasons: what else is in .aside (of a killed run); the others: names.
-Actual = collections.namedtuple("Actual", "versions staging retired aside reasons")
-Desired = collections.namedtuple("Desired", "model version state keep protect reason")
-# verb: remove | rename | stage | own | explain; paths are absolute, target only where the verb has one.
-Action = collections.namedtuple("Action", "verb path target")
-Action.__new__.__defaults__ = (None,)
+
+class Actual(typing.NamedTuple):
+    """What the names in a base_path say."""
+
+    versions: typing.Dict[int, str]  # number: name
+    staging: typing.List[str]
+    retired: typing.List[str]
+    aside: typing.Dict[str, int]  # name: number
+    reasons: typing.List[str]  # what else a killed run left in .aside
+
+
+class Desired(typing.NamedTuple):
+    """What the versions of a model should be."""
+
+    model: str
+    version: int
+    state: str  # present | aside | absent
+    keep: int
+    protect: typing.FrozenSet[int]
+    reason: str
+
+
+class Action(typing.NamedTuple):
+    """One step; a run may be killed before, in and after it."""
+
+    verb: str  # remove | rename | stage | own | explain
+    path: str
+    target: str = ""  # of a rename
 
 
 class StoreError(ModuleError):
@@ -75,7 +97,8 @@ class VersionStore:
 
         :raises StoreError: two names stand for one version.
         """
-        versions, staging, retired = {}, [], []
+        versions: typing.Dict[int, str] = {}
+        staging, retired = [], []
         for name in sorted(_names(self.base)):
             number = as_version(name)
             if number is not None:
@@ -206,7 +229,7 @@ class VersionStore:
             del after.aside[name]
             source = self._path(ASIDE, name)
             own = [Action("own", source)] if self.ownership.tree_differs(source) else []
-            return own + [Action("rename", source, path), Action("remove", source + ".json")]
+            return [*own, Action("rename", source, path), Action("remove", source + ".json")]
         if release is None and announced:
             return [Action("stage", self._path(STAGING + str(desired.version)))]
         if release is None:
@@ -245,7 +268,8 @@ class VersionStore:
         return None
 
     def _retire(self, desired, after):
-        actions, notes = [], []
+        actions: typing.List[Action] = []
+        notes: typing.List[str] = []
         if not desired.keep:
             return actions, notes
         newest = sorted(after.versions, reverse=True)[:desired.keep]

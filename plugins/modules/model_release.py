@@ -112,16 +112,17 @@ from ansible_collections.tfleet.serving.plugins.module_utils.durable import repl
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 
 
-def ensure(src, dest, model, version, variant, source_version, check_mode):
+def ensure(params, check_mode):
     """Make ``dest`` the release of ``src`` and return the module's result.
 
     :raises ModuleError: what is wrong with src, or what else is at dest.
     """
+    src, dest = params["src"], params["dest"]
     if check_mode and not os.path.lexists(src):
         # What makes the SavedModel did not run either.
         return {"changed": not os.path.lexists(dest), "manifest": None, "sha256": None, "bytes": None, "dest": dest,
                 "msg": "Would release %s as %s once it is there." % (src, dest)}
-    manifest = manifests.build(src, model, version, variant, source_version)
+    manifest = manifests.build(src, params["model"], params["version"], params["variant"], params["source_version"])
     digest, size = release_archive.write(None, src, manifest)
     before = _existing(dest, manifest)
     changed = before is None or sha256_file(dest) != digest
@@ -176,7 +177,7 @@ def main():
         supports_check_mode=True,
     )
     try:
-        result = ensure(check_mode=module.check_mode, **module.params)
+        result = ensure(module.params, module.check_mode)
     except ModuleError as error:
         module.fail_json(msg=str(error), **error.result)
     except OSError as error:
