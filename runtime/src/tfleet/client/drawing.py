@@ -1,0 +1,198 @@
+"""Pictures of answers: boxes with names and scores, and captions for classifiers, readable whatever the image's size.
+
+Only the font inside Pillow is used: since 10.1 a scalable one, before that a bitmap of 11 pixels which is enlarged.
+"""
+
+import math
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+MIN_SIDE = 480
+"""Smaller pictures are enlarged until their longer side has about this many pixels: a name needs room."""
+
+_PALETTE = (
+    "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#f032e6", "#808000", "#000075",
+    "#ffe119", "#46f0f0",
+)  # fmt: skip
+_STRIP = "#202428"
+
+Detection = NamedTuple(
+    "Detection",
+    [
+        ("box", Tuple[float, float, float, float]),  # ymin, xmin, ymax, xmax in shares of the image's sides
+        ("number", int),
+        ("name", str),
+        ("score", float),
+    ],
+)
+Box = Tuple[int, int, int, int]  # left, top, right, bottom in pixels
+
+
+def detections(outputs: Dict[str, Any], labels: Dict[int, str], min_score: float, row: int = 0) -> List[Detection]:
+    """The detections of one image from the Object Detection API's outputs with a batch dimension, best first.
+
+    outputs: detection_boxes [N,M,4], detection_scores [N,M], and if present detection_classes [N,M] and num_detections [N].
+    """
+    boxes, scores = outputs["detection_boxes"][row], outputs["detection_scores"][row]
+    classes = outputs["detection_classes"][row] if "detection_classes" in outputs else np.ones(len(scores))
+    count = int(outputs["num_detections"].reshape(-1)[row]) if "num_detections" in outputs else len(scores)
+    found = []
+    for box, number, score in zip(boxes[:count], classes[:count], scores[:count]):
+        if score >= min_score:
+            ymin, xmin, ymax, xmax = (float(edge) for edge in box)
+            name = labels.get(int(number), str(int(number)))
+            found.append(Detection((ymin, xmin, ymax, xmax), int(number), name, float(score)))
+    return sorted(found, key=lambda detection: -detection.score)
+
+
+def draw_detections(image: Image.Image, found: Sequence[Detection]) -> Image.Image:
+    """A copy of the image, enlarged if it is small, with each detection's box, name and score."""
+    picture = _roomy(image)
+    draw = ImageDraw.Draw(picture)
+    width, height = picture.size
+    line = max(2, round(max(width, height) / 300))
+    text_height = max(12, round(max(width, height) / 40))
+    boxes = [_pixels(detection.box, width, height) for detection in found]
+    # The best last, so that it lies on top.
+    for detection, box in reversed(list(zip(found, boxes))):
+        _frame(draw, box, colour(detection.number), line)
+    taken = []  # type: List[Box]
+    for detection, box in zip(found, boxes):
+        tag = _tag("%s %d%%" % (detection.name, round(100 * detection.score)), text_height, colour(detection.number))
+        place = _free_place(tag.size, box, picture.size, taken)
+        taken.append((place[0], place[1], place[0] + tag.width, place[1] + tag.height))
+        picture.paste(tag, place)
+    return picture
+
+
+def caption(image: Image.Image, lines: Sequence[str]) -> Image.Image:
+    """A copy of the image, enlarged if it is small, with the lines of text on a strip below it."""
+    picture = _roomy(image, smooth=False)
+    text_height = max(14, round(max(picture.size) / 24))
+    margin = text_height // 2
+    texts = [_fit(_text(line, text_height, "white", _STRIP), picture.width - 2 * margin) for line in lines]
+    strip = margin + sum(text.height + margin for text in texts)
+    result = Image.new("RGB", (picture.width, picture.height + strip), _STRIP)
+    result.paste(picture, (0, 0))
+    top = picture.height + margin
+    for text in texts:
+        result.paste(text, (margin, top))
+        top += text.height + margin
+    return result
+
+
+def contact_sheet(pictures: Sequence[Image.Image], cell: int = 320) -> Image.Image:
+    """Several pictures on one, in rows; a single picture stays as it is."""
+    if len(pictures) == 1:
+        return pictures[0]
+    columns = math.ceil(math.sqrt(len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    small = []
+    for picture in pictures:
+        scale = min(cell / picture.width, cell / picture.height)
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        small.append(picture.resize(size, Image.BILINEAR if scale > 0.5 else Image.BOX))
+    height = max(picture.height for picture in small)
+    gap = cell // 20
+    sheet = Image.new("RGB", (columns * (cell + gap) + gap, rows * (height + gap) + gap), "white")
+    for index, picture in enumerate(small):
+        sheet.paste(picture, (gap + index % columns * (cell + gap), gap + index // columns * (height + gap)))
+    return sheet
+
+
+def from_array(array: np.ndarray) -> Image.Image:
+    """An RGB image from [H,W], [H,W,1] or [H,W,3]: uint8 as it is, other dtypes stretched to the range of their values."""
+    pixels = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if pixels.dtype != np.uint8:
+        low, high = float(pixels.min()), float(pixels.max())
+        pixels = ((pixels.astype(np.float64) - low) * (255 / (high - low or 1))).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
+
+
+def colour(number: int) -> str:
+    """The colour of a class: always the same, and different for neighbouring numbers."""
+    return _PALETTE[number % len(_PALETTE)]
+
+
+def _roomy(image: Image.Image, smooth: bool = True) -> Image.Image:
+    picture = image.convert("RGB")
+    factor = math.ceil(MIN_SIDE / max(picture.size))
+    if factor == 1:
+        return picture.copy()
+    return picture.resize((picture.width * factor, picture.height * factor), Image.BICUBIC if smooth else Image.NEAREST)
+
+
+def _pixels(box: Tuple[float, float, float, float], width: int, height: int) -> Box:
+    ymin, xmin, ymax, xmax = (min(max(edge, 0.0), 1.0) if edge == edge else 0.0 for edge in box)
+    left, right = sorted((round(xmin * (width - 1)), round(xmax * (width - 1))))
+    top, bottom = sorted((round(ymin * (height - 1)), round(ymax * (height - 1))))
+    return left, top, right, bottom
+
+
+def _frame(draw: Any, box: Box, fill: str, line: int) -> None:
+    left, top, right, bottom = box
+    for inset in range(line):
+        if right - inset >= left + inset and bottom - inset >= top + inset:
+            draw.rectangle((left + inset, top + inset, right - inset, bottom - inset), outline=fill)
+
+
+def _free_place(size: Tuple[int, int], box: Box, within: Tuple[int, int], taken: Sequence[Box]) -> Tuple[int, int]:
+    """Above the box, below it, inside at its top, or right of it: the first place that no other tag covers."""
+    left, top, right, bottom = box
+    candidates = [(left, top - size[1]), (left, bottom + 1), (left, top), (right + 1, top), (right - size[0], top - size[1])]
+    fitting = [
+        (x, y) for x, y in candidates if 0 <= x and 0 <= y and x + size[0] <= within[0] and y + size[1] <= within[1]
+    ]
+    for x, y in fitting:
+        if not any(x < t[2] and t[0] < x + size[0] and y < t[3] and t[1] < y + size[1] for t in taken):
+            return x, y
+    if fitting:
+        return fitting[0]
+    return max(0, min(left, within[0] - size[0])), max(0, min(top, within[1] - size[1]))
+
+
+def _tag(text: str, height: int, background: str) -> Image.Image:
+    red, green, blue = (int(background[place : place + 2], 16) for place in (1, 3, 5))
+    foreground = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 150 else "white"
+    letters = _text(text, height, foreground, background)
+    pad = max(2, height // 6)
+    tag = Image.new("RGB", (letters.width + 2 * pad, letters.height + 2 * pad), background)
+    tag.paste(letters, (pad, pad))
+    return tag
+
+
+def _text(text: str, height: int, foreground: str, background: str) -> Image.Image:
+    """A line of text, `height` pixels high, on its background."""
+    mask = _mask(text, height)
+    image = Image.new("RGB", mask.size, background)
+    image.paste(foreground, (0, 0), mask)
+    return image
+
+
+def _mask(text: str, height: int) -> Image.Image:
+    try:
+        font = ImageFont.load_default(size=height)  # type: Any
+        scale = 1
+    except (TypeError, ImportError):  # Pillow before 10.1, or built without FreeType
+        font = ImageFont.load_default()
+        scale = max(1, round(height / 11))
+    try:
+        left, top, right, bottom = font.getbbox(text)
+    except (UnicodeEncodeError, AttributeError):
+        # The bitmap font has Latin letters only, and getbbox came with Pillow 9.2.
+        text = text.encode("latin-1", "replace").decode("latin-1")
+        left, top = 0, 0
+        right, bottom = font.getmask(text).size
+    # All lines get the same height and base line, whichever letters they have.
+    bottom = max(bottom, height // scale)
+    mask = Image.new("L", (max(1, right - left), max(1, bottom)), 0)
+    ImageDraw.Draw(mask).text((-left, 0), text, fill=255, font=font)
+    return mask.resize((mask.width * scale, mask.height * scale), Image.NEAREST) if scale > 1 else mask
+
+
+def _fit(image: Image.Image, width: int) -> Image.Image:
+    if image.width <= width:
+        return image
+    return image.resize((width, max(1, round(image.height * width / image.width))), Image.BILINEAR)
