@@ -25,7 +25,7 @@ RUNTIME_ARGUMENT_SPEC = {
     "runtime_env": {"type": "dict", "default": {}},
 }
 
-_SECRET_NAME = re.compile(r"pass|secret|token|credential|auth|api_?key|access_?key|private", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"pass|secret|token|credential|auth|api[_-]?key|access[_-]?key|private", re.IGNORECASE)
 _URL_USER = re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s@'\"]+@", re.IGNORECASE)
 _URL_QUERY = re.compile(r"([a-z][a-z0-9+.-]*://[^\s?'\"]+)\?[^\s'\"]+", re.IGNORECASE)
 _MASK = "********"
