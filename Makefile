@@ -45,20 +45,21 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 	find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +
 
 ##@ Test
-SUITES := lint unit conformance demo molecule
+SUITES := lint unit conformance test-demo molecule
 .PHONY: test setup-test lint unit conformance test-demo molecule test-legacy bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
 
 setup-test: $(TEST_STAMP) ## Add what the tests need to .venv
 
-lint: setup-test ## ruff, mypy, Python 3.6 syntax, yamllint, ansible-lint, changelog
+lint: setup-test ## ruff, mypy, Python 3.6 syntax, yamllint, ansible-lint, changelog, role pages
 	ruff check
 	mypy
 	vermin --target=3.6- --violations --no-tips --eval-annotations plugins runtime/src runtime/setup.py
 	yamllint --strict .
 	ansible-lint
 	antsibull-changelog lint
+	tools/role_readme.py --check
 
 unit: setup-test ## Unit tests of the modules, the runtime, the roles and the collection
 	pytest tests/unit
