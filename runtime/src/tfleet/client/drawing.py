@@ -4,13 +4,16 @@ Only the font inside Pillow is used: since 10.1 a scalable one, before that a bi
 """
 
 import math
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+import unicodedata
+from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-MIN_SIDE = 480
-"""Smaller pictures are enlarged until their longer side has about this many pixels: a name needs room."""
+from tfleet.client.results import Detection
+
+MIN_LONG_SIDE, MIN_SHORT_SIDE = 480, 160
+"""Smaller pictures are enlarged to about this many pixels: a name needs room."""
 
 _PALETTE = (
     "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#f032e6", "#808000", "#000075",
@@ -18,33 +21,7 @@ _PALETTE = (
 )  # fmt: skip
 _STRIP = "#202428"
 
-Detection = NamedTuple(
-    "Detection",
-    [
-        ("box", Tuple[float, float, float, float]),  # ymin, xmin, ymax, xmax in shares of the image's sides
-        ("number", int),
-        ("name", str),
-        ("score", float),
-    ],
-)
 Box = Tuple[int, int, int, int]  # left, top, right, bottom in pixels
-
-
-def detections(outputs: Dict[str, Any], labels: Dict[int, str], min_score: float, row: int = 0) -> List[Detection]:
-    """The detections of one image from the Object Detection API's outputs with a batch dimension, best first.
-
-    outputs: detection_boxes [N,M,4], detection_scores [N,M], and if present detection_classes [N,M] and num_detections [N].
-    """
-    boxes, scores = outputs["detection_boxes"][row], outputs["detection_scores"][row]
-    classes = outputs["detection_classes"][row] if "detection_classes" in outputs else np.ones(len(scores))
-    count = int(outputs["num_detections"].reshape(-1)[row]) if "num_detections" in outputs else len(scores)
-    found = []
-    for box, number, score in zip(boxes[:count], classes[:count], scores[:count]):
-        if score >= min_score:
-            ymin, xmin, ymax, xmax = (float(edge) for edge in box)
-            name = labels.get(int(number), str(int(number)))
-            found.append(Detection((ymin, xmin, ymax, xmax), int(number), name, float(score)))
-    return sorted(found, key=lambda detection: -detection.score)
 
 
 def draw_detections(image: Image.Image, found: Sequence[Detection]) -> Image.Image:
@@ -52,8 +29,8 @@ def draw_detections(image: Image.Image, found: Sequence[Detection]) -> Image.Ima
     picture = _roomy(image)
     draw = ImageDraw.Draw(picture)
     width, height = picture.size
-    line = max(2, round(max(width, height) / 300))
-    text_height = max(12, round(max(width, height) / 40))
+    text_height = max(14, round(math.sqrt(width * height) / 32))
+    line = max(2, text_height // 8)
     boxes = [_pixels(detection.box, width, height) for detection in found]
     # The best last, so that it lies on top.
     for detection, box in reversed(list(zip(found, boxes))):
@@ -70,7 +47,7 @@ def draw_detections(image: Image.Image, found: Sequence[Detection]) -> Image.Ima
 def caption(image: Image.Image, lines: Sequence[str]) -> Image.Image:
     """A copy of the image, enlarged if it is small, with the lines of text on a strip below it."""
     picture = _roomy(image, smooth=False)
-    text_height = max(14, round(max(picture.size) / 24))
+    text_height = max(18, round(max(picture.size) / 18))
     margin = text_height // 2
     texts = [_fit(_text(line, text_height, "white", _STRIP), picture.width - 2 * margin) for line in lines]
     strip = margin + sum(text.height + margin for text in texts)
@@ -118,7 +95,7 @@ def colour(number: int) -> str:
 
 def _roomy(image: Image.Image, smooth: bool = True) -> Image.Image:
     picture = image.convert("RGB")
-    factor = math.ceil(MIN_SIDE / max(picture.size))
+    factor = max(math.ceil(MIN_LONG_SIDE / max(picture.size)), math.ceil(MIN_SHORT_SIDE / min(picture.size)))
     if factor == 1:
         return picture.copy()
     return picture.resize((picture.width * factor, picture.height * factor), Image.BICUBIC if smooth else Image.NEAREST)
@@ -178,18 +155,34 @@ def _mask(text: str, height: int) -> Image.Image:
     except (TypeError, ImportError):  # Pillow before 10.1, or built without FreeType
         font = ImageFont.load_default()
         scale = max(1, round(height / 11))
-    try:
-        left, top, right, bottom = font.getbbox(text)
-    except (UnicodeEncodeError, AttributeError):
-        # The bitmap font has Latin letters only, and getbbox came with Pillow 9.2.
-        text = text.encode("latin-1", "replace").decode("latin-1")
-        left, top = 0, 0
-        right, bottom = font.getmask(text).size
+    text = _drawable(text, font)
+    if hasattr(font, "getbbox"):
+        left, _, right, bottom = font.getbbox(text)
+    else:  # Pillow before 9.2
+        left, (right, bottom) = 0, font.getmask(text).size
     # All lines get the same height and base line, whichever letters they have.
     bottom = max(bottom, height // scale)
     mask = Image.new("L", (max(1, right - left), max(1, bottom)), 0)
     ImageDraw.Draw(mask).text((-left, 0), text, fill=255, font=font)
     return mask.resize((mask.width * scale, mask.height * scale), Image.NEAREST) if scale > 1 else mask
+
+
+def _drawable(text: str, font: Any) -> str:
+    """The text with letters that the font lacks replaced by their plain form (o for an umlaut), or a question mark."""
+
+    def has(letter: str) -> bool:
+        try:
+            return bytes(font.getmask(letter)) != bytes(font.getmask("\uffff"))
+        except UnicodeEncodeError:  # the bitmap font knows Latin-1 only
+            return letter <= "\xff"
+
+    plain = []
+    for letter in text:
+        if letter < "\x7f" or has(letter):
+            plain.append(letter)
+        else:
+            plain.append(unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode("ascii") or "?")
+    return "".join(plain)
 
 
 def _fit(image: Image.Image, width: int) -> Image.Image:

@@ -1,0 +1,209 @@
+"""Makes a request's arrays from what people have (files, JSON, pictures), as the model's signature wants them."""
+
+import base64
+import json
+import os
+import sys
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+
+from tfleet import files, wire
+from tfleet.client.answers import Metadata, describe_signatures, describe_tensor, shape_of
+from tfleet.errors import TfleetError
+
+
+def signature_of(metadata: Metadata, name: str) -> Any:
+    """The wire.SignatureDef of that name (serving_default if empty). Raises TfleetError, naming those that exist."""
+    name = name or "serving_default"
+    if name not in metadata.signatures:
+        raise TfleetError(
+            "Model '%s' has no signature '%s'. Its signatures are: %s."
+            % (metadata.model, name, describe_signatures(metadata.signatures))
+        )
+    return metadata.signatures[name]
+
+
+def from_options(options: List[str], signature: Any) -> Dict[str, np.ndarray]:
+    """Arrays by alias from texts `alias=FILE.npy|FILE.json|@FILE|-|JSON`, converted to the signature's dtypes.
+
+    Raises TfleetError for unreadable values, for aliases the signature does not have or needs besides, and for values that
+    do not fit its dtypes and shapes.
+    """
+    arrays = {}
+    for option in options:
+        alias, equals, text = option.partition("=")
+        if not equals or not alias:
+            raise TfleetError("'%s' is not an input: write alias=FILE.npy, alias=FILE.json or alias=JSON." % option)
+        if alias not in signature.inputs:
+            raise TfleetError("The signature has no input '%s'. Its inputs are: %s." % (alias, describe_inputs(signature)))
+        if alias in arrays:
+            raise TfleetError("Input '%s' is given twice." % alias)
+        arrays[alias] = fit(alias, _read(alias, text, signature.inputs[alias]), signature.inputs[alias])
+    missing = sorted(set(signature.inputs) - set(arrays) - set(signature.defaults))
+    if missing:
+        raise TfleetError("The signature also needs %s. Its inputs are: %s." % (", ".join(missing), describe_inputs(signature)))
+    return arrays
+
+
+def from_image(path: str, signature: Any) -> Tuple[Dict[str, np.ndarray], Any]:
+    """The request for one picture and the picture itself (a Pillow image), by the signature's only input.
+
+    Strings get the file's bytes. Numbers get pixels: resized where height and width are fixed, in grey where the last
+    dimension is 1, from 0 to 255 for integers and from 0 to 1 for floats, with the batch dimension the signature asks for.
+    """
+    if len(signature.inputs) != 1:
+        raise TfleetError("--image needs a signature with one input; this one has: %s. Use --input." % describe_inputs(signature))
+    alias = next(iter(signature.inputs))
+    info = signature.inputs[alias]
+    picture, content = open_image(path)
+    shape = shape_of(info)
+    if info.dtype == wire.DT.Value("DT_STRING"):
+        array = np.empty((), dtype=object)
+        array[()] = content
+        return {alias: array if shape == [] else array.reshape(1)}, picture
+    rank = 4 if shape is None else len(shape)
+    height, width, channels = (shape or [-1] * rank)[-3:] if rank in (3, 4) else (0, 0, 0)
+    mode = {1: "L", 3: "RGB", 4: "RGBA", -1: "RGB"}.get(channels)
+    if mode is None:
+        raise TfleetError("Input '%s' is %s, which is not a picture. Use --input." % (alias, describe_tensor(info)))
+    fitted = picture.convert(mode)
+    if (height, width) != (-1, -1):
+        from PIL import Image
+
+        fitted = fitted.resize((width if width > 0 else fitted.width, height if height > 0 else fitted.height), Image.BILINEAR)
+    pixels = np.asarray(fitted).reshape(fitted.height, fitted.width, -1)
+    dtype = _numpy_dtype(alias, info)
+    pixels = pixels.astype(dtype) / dtype.type(255) if dtype.kind == "f" else pixels.astype(dtype)
+    return {alias: pixels[np.newaxis] if rank == 4 else pixels}, picture
+
+
+def open_image(path: str) -> Tuple[Any, bytes]:
+    """An upright Pillow image and the file's bytes. Raises TfleetError for a file that is missing, damaged or no picture."""
+    try:
+        with open(path, "rb") as stream:
+            content = stream.read()
+    except OSError as error:
+        raise TfleetError("Could not read the image %s: %s." % (path, files.reason(error)))
+    return decode_image(content, path), content
+
+
+def decode_image(content: bytes, name: str) -> Any:
+    """An upright Pillow image from a file's bytes. Raises TfleetError with the name given."""
+    import io
+
+    try:
+        from PIL import Image, ImageOps
+    except ImportError:
+        raise TfleetError("Pictures need Pillow, which this environment lacks: pip install 'Pillow>=8.4'.")
+    try:
+        image = Image.open(io.BytesIO(content))
+        image.load()
+        return ImageOps.exif_transpose(image)
+    # Decoders raise many kinds of errors for damaged files.
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
+        raise TfleetError("%s is not a picture that can be decoded: %s. Use an undamaged JPEG or PNG file." % (name, error))
+
+
+def fit(alias: str, array: np.ndarray, info: Any) -> np.ndarray:
+    """The array in the dtype of a wire.TensorInfo. Raises TfleetError where values would change or the shape does not fit."""
+    wanted = _numpy_dtype(alias, info)
+    if wanted == np.dtype(object):
+        if array.dtype.kind not in "OSU":
+            raise TfleetError("Input '%s' is %s, but the values are numbers." % (alias, describe_tensor(info)))
+    elif array.dtype.kind not in "biufc":
+        raise TfleetError(
+            "Input '%s' is %s, but the values are not numbers in a regular array: check for text and for rows of "
+            "different lengths." % (alias, describe_tensor(info))
+        )
+    else:
+        array = _converted(alias, array, wanted, info)
+    _check_shape(alias, array, info)
+    return array
+
+
+def describe_inputs(signature: Any) -> str:
+    """`images: DT_FLOAT [-1,8,8,1], ...`"""
+    return ", ".join("%s: %s" % (alias, describe_tensor(signature.inputs[alias])) for alias in sorted(signature.inputs))
+
+
+def _converted(alias: str, array: np.ndarray, wanted: np.dtype, info: Any) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        converted = array.astype(wanted)
+        # Rounding a float64 to a float32 is expected; a lost fraction, an overflow or a wrapped number is a mistake.
+        if wanted.kind in "fc":
+            unchanged = np.isfinite(converted) == np.isfinite(array)
+        else:
+            unchanged = (converted == array) & ((converted < 0) == (array < 0))
+    if not np.all(unchanged):
+        example = array[~unchanged].reshape(-1)[0]
+        raise TfleetError("Input '%s' is %s, which cannot hold the value %s." % (alias, describe_tensor(info), example))
+    return converted
+
+
+def _check_shape(alias: str, array: np.ndarray, info: Any) -> None:
+    shape = shape_of(info)
+    if shape is None or _fits(array.shape, shape):
+        return
+    what = "Input '%s' is %s, but the values have shape %s" % (alias, describe_tensor(info), list(array.shape))
+    if _fits(array.shape, shape[1:]):
+        raise TfleetError("%s: the batch dimension is missing. Put the values into one more pair of brackets." % what)
+    raise TfleetError("%s. Change the values to the shape of the signature (-1 is any size)." % what)
+
+
+def _fits(actual: Tuple[int, ...], wanted: List[int]) -> bool:
+    return len(actual) == len(wanted) and all(size in (-1, found) for size, found in zip(wanted, actual))
+
+
+def _numpy_dtype(alias: str, info: Any) -> np.dtype:
+    try:
+        return wire.tensors.numpy_dtype(info.dtype)
+    except ValueError as error:
+        raise TfleetError("Input '%s' cannot be filled: %s." % (alias, error))
+
+
+def _read(alias: str, text: str, info: Any) -> np.ndarray:
+    if text.endswith(".npy"):
+        return _read_npy(text)
+    if text == "-":
+        value = _parse(alias, sys.stdin.read(), "standard input")
+    elif text.startswith("@"):
+        value = files.read_json(text[1:])
+    elif text.endswith(".json") or os.path.isfile(text):
+        value = files.read_json(text)
+    else:
+        value = _parse(alias, text, "neither a .npy or .json file nor JSON")
+    strings = info.dtype == wire.DT.Value("DT_STRING")
+    try:
+        array = np.array(_decoded(value), dtype=object) if strings else np.asarray(value)
+    except (ValueError, TypeError, KeyError) as error:  # rows of different lengths, bad base64
+        raise TfleetError("The value of input '%s' cannot be used: %s." % (alias, error))
+    if strings and not all(isinstance(element, (bytes, str)) for element in array.reshape(-1)):
+        raise TfleetError(
+            "Input '%s' is %s: give text, or {\"b64\": \"...\"} for bytes, in a regular array." % (alias, describe_tensor(info))
+        )
+    return array
+
+
+def _read_npy(path: str) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise TfleetError("Could not read %s: %s." % (path, files.reason(error)))
+    except (ValueError, EOFError) as error:
+        raise TfleetError("%s is not an array saved by numpy.save: %s." % (path, error))
+
+
+def _parse(alias: str, text: str, otherwise: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise TfleetError("The value of input '%s' is %s: %s." % (alias, otherwise, error))
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(element) for element in value]
+    if isinstance(value, dict):
+        return base64.b64decode(value["b64"], validate=True)
+    return value
