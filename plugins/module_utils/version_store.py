@@ -32,6 +32,8 @@ from ansible_collections.tfleet.serving.plugins.module_utils.lock import alone_i
 
 STAGING, RETIRED, ASIDE = ".staging-", ".retired-", ".aside"
 LOCK_SECONDS = 30
+# A file that says why a version is aside, and one that a killed run did not finish.
+REASON = re.compile(r"^(?:\.)?([1-9][0-9]*(?:-[1-9][0-9]*)?)\.json(?:\.tmp)?\Z")
 
 
 class Actual(typing.NamedTuple):
@@ -41,7 +43,7 @@ class Actual(typing.NamedTuple):
     staging: typing.List[str]
     retired: typing.List[str]
     aside: typing.Dict[str, int]  # name: number
-    reasons: typing.List[str]  # what else a killed run left in .aside
+    reasons: typing.List[str]  # reasons without their version, in .aside
 
 
 class Desired(typing.NamedTuple):
@@ -112,7 +114,8 @@ class VersionStore:
                 retired.append(name)
         names = _names(self._path(ASIDE))
         aside = {name: int(name.split("-")[0]) for name in names if re.match(r"^[1-9][0-9]*(-[1-9][0-9]*)?\Z", name)}
-        reasons = [name for name in names if name not in aside and not (name.endswith(".json") and name[:-len(".json")] in aside)]
+        explained = [(name, match.group(1)) for name, match in ((name, REASON.match(name)) for name in names) if match]
+        reasons = [name for name, version in explained if version not in aside or name.startswith(".")]
         return Actual(versions, staging, retired, aside, sorted(reasons))
 
     def look(self, version, actual):
