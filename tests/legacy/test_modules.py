@@ -1,0 +1,150 @@
+"""The modules on a Python 3.6 target under ansible-core 2.16, against a model server on TensorFlow 1.15: JetPack 4.
+
+The tests are steps of one deployment, in the order of the file; each step does its change, then finds nothing left to do.
+"""
+
+import json
+import os
+import socket
+
+import pytest
+
+from .conftest import CHECKOUT, run
+
+DIGITS = CHECKOUT / "models/digits/1"
+SIGNATURES = {"serving_default": {"inputs": {"images": "images:0"}, "outputs": {"scores": "scores:0", "classes": "classes:0"}}}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("device")
+
+
+@pytest.fixture(scope="module")
+def ansible(core, tensorflow_1, place):
+    """A function that runs one module of the collection on the target and returns its result."""
+    environment = {
+        **os.environ,
+        "PATH": f"{core}/bin:{os.environ['PATH']}",
+        "ANSIBLE_HOME": str(place / "ansible"),
+        "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".ansible/collections"),
+        "ANSIBLE_CONFIG": str(place / "ansible.cfg"),
+    }
+    (place / "ansible.cfg").touch()
+    assert "core 2.16" in run(core / "bin/ansible", "--version", env=environment)
+
+    def call(module, check=False, **arguments):
+        mode = ["--check"] if check else []
+        run(
+            core / "bin/ansible", "localhost", "--inventory", "localhost,", "--connection", "local", "--diff", *mode,
+            "--extra-vars", f"ansible_python_interpreter={tensorflow_1}/bin/python",
+            "--module-name", f"tfleet.serving.{module}", "--args", json.dumps(arguments), "--tree", place / "results",
+            cwd=place, env=environment,
+        )  # fmt: skip
+        return json.loads((place / "results/localhost").read_text())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def tfleet(tensorflow_1):
+    return str(tensorflow_1 / "bin/tfleet")
+
+
+def free_ports(count):
+    """Ports that nobody listens on; held together, so that they differ."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
+    finally:
+        for listener in sockets:
+            listener.close()
+
+
+@pytest.fixture(scope="module")
+def server(ansible, place, tfleet):
+    """What model_server_process is told; the ports are chosen once. A step that fails leaves no server behind."""
+    grpc_port, rest_port = free_ports(2)
+    yield {
+        "argv": [
+            tfleet, "serve", f"--port={grpc_port}", f"--rest_api_port={rest_port}", f"--model_config_file={place}/model.config",
+            "--allow_version_labels_for_unavailable_models=true", "--tfleet_bind_address=127.0.0.1", "--file_system_poll_wait_seconds=1",
+        ],
+        "pid_file": f"{place}/server.pid",
+        "log_file": f"{place}/server.log",
+        "ports": [grpc_port, rest_port],
+    }  # fmt: skip
+    ansible("model_server_process", state="stopped", pid_file=f"{place}/server.pid")
+
+
+@pytest.fixture(scope="module")
+def address(server):
+    return f"127.0.0.1:{server['ports'][0]}"
+
+
+def changes_once(ansible, module, **arguments):
+    """Check mode announces the change, the run makes it, and the next two see nothing to do."""
+    assert ansible(module, check=True, **arguments)["changed"]
+    result = ansible(module, **arguments)
+    assert result["changed"]
+    assert not ansible(module, check=True, **arguments)["changed"]
+    assert not ansible(module, **arguments)["changed"]
+    return result
+
+
+def test_saved_model_from_a_frozen_graph(ansible, place, tfleet):
+    result = changes_once(ansible, "saved_model", runtime=tfleet, src=str(DIGITS / "frozen_graph.pb"), dest=f"{place}/saved_model", signatures=SIGNATURES)
+    assert result["signatures"]["serving_default"]["inputs"]["images"]["dtype"]
+
+
+def test_saved_model_info_of_both_forms(ansible, place, tfleet):
+    graph = ansible("saved_model_info", runtime=tfleet, path=str(DIGITS / "frozen_graph.pb"))
+    assert "images:0" in [tensor["name"] for tensor in graph["candidates"]["inputs"]]
+    model = ansible("saved_model_info", runtime=tfleet, path=f"{place}/saved_model")
+    assert set(model["meta_graphs"][0]["signatures"]) == {"serving_default"}
+
+
+def test_model_release(ansible, place):
+    result = changes_once(ansible, "model_release", src=f"{place}/saved_model", dest=f"{place}/digits-1.tar", model="digits", version=1)
+    assert result["manifest"]["version"] == 1
+
+
+def test_model_version(ansible, place):
+    (place / "models/digits").mkdir(parents=True)
+    result = changes_once(ansible, "model_version", base_path=f"{place}/models/digits", model="digits", version=1, src=f"{place}/digits-1.tar")
+    assert result["versions"] == [1]
+    assert (place / "models/digits/1/saved_model.pb").exists()
+
+
+def test_model_server_process(ansible, place, server):
+    (place / "model.config").write_text(
+        'model_config_list { config { name: "digits" base_path: "%s/models/digits" model_platform: "tensorflow"\n'
+        '  version_labels { key: "stable" value: 1 } } }\n' % place
+    )
+    assert changes_once(ansible, "model_server_process", **server)["pid"]
+
+
+def test_model_server_info(ansible, place, address, tfleet):
+    result = ansible(
+        "model_server_info", runtime=tfleet, address=address, config_file=f"{place}/model.config", wait=[{"name": "digits", "version": 1}], timeout=60
+    )
+    assert result["models"]["digits"]["versions"][0]["state"] == "AVAILABLE"
+
+
+@pytest.mark.parametrize("target", [{"version": 1}, {"label": "stable"}])
+def test_grpc_predict_against_the_golden_outputs(ansible, address, tfleet, target):
+    result = ansible("grpc_predict", runtime=tfleet, address=address, model="digits", golden=str(DIGITS / "golden.npz"), **target)
+    assert (result["version"], result["changed"]) == (1, False)
+
+
+def test_model_server_reload(ansible, place, address, tfleet):
+    config = place / "model.config"
+    config.write_text(config.read_text().replace("stable", "canary"))
+    ansible("model_server_reload", runtime=tfleet, address=address, config_file=str(config))
+    assert ansible("grpc_predict", runtime=tfleet, address=address, model="digits", label="canary", golden=str(DIGITS / "golden.npz"))["version"] == 1
+
+
+def test_model_server_process_stopped(ansible, server):
+    changes_once(ansible, "model_server_process", state="stopped", pid_file=server["pid_file"])
