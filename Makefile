@@ -12,6 +12,7 @@ export PATH := $(VENV)/bin:$(PATH)
 # our ansible.cfg, find it by this.
 export ANSIBLE_HOME := $(CURDIR)/.ansible
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export MOLECULE_GLOB := molecule/*/molecule.yml
 
 # A stamp in the environment is named after everything that decides its content, its place included.
 digest = $(shell (echo $(CURDIR); cat $(1)) 2>/dev/null | sha256sum | cut -c1-16)
@@ -72,7 +73,11 @@ test-demo: setup-test ## The demo twice, then rollback and status, apart from a 
 
 molecule: setup-test ## The roles on real systemd hosts in Docker
 	molecule/shared/test_hosts up
-	MOLECULE_GLOB='molecule/*/molecule.yml' molecule test --all
+	molecule test --all
+
+# One step of the default scenario while working on a role, as molecule-converge or molecule-verify.
+molecule-%: setup-test
+	molecule $*
 
 test-legacy: setup-test ## Modules on Python 3.6 under ansible-core 2.16, the runtime on TensorFlow 1.15 and 2.7
 	pytest tests/legacy

@@ -1,0 +1,60 @@
+"""The unit runs, is confined, and its journal is shown when it is not."""
+
+import pytest
+
+UNIT = "tfleet-model-server.service"
+HARDENING = {
+    "User": "tfleet",
+    "Group": "tfleet",
+    "NoNewPrivileges": "yes",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "ProtectKernelTunables": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectControlGroups": "yes",
+    "RestrictSUIDSGID": "yes",
+    "LockPersonality": "yes",
+    "CapabilityBoundingSet": "",
+    "AmbientCapabilities": "",
+}
+
+
+def test_the_unit_runs_and_will_run_after_a_reboot(host):
+    service = host.service(UNIT)
+    journal = host.run(f"journalctl --no-pager --lines 50 --unit {UNIT}").stdout
+    assert service.is_running, journal
+    assert service.is_enabled
+    assert host.service(UNIT).systemd_properties["NRestarts"] == "0", journal
+
+
+@pytest.mark.parametrize("name", HARDENING)
+def test_systemd_confines_the_unit(host, name):
+    assert host.service(UNIT).systemd_properties.get(name, "") == HARDENING[name]
+
+
+@pytest.fixture
+def process(host):
+    """Path of the server's directory in /proc."""
+    return f"/proc/{host.service(UNIT).systemd_properties['MainPID']}"
+
+
+def test_the_process_has_no_rights(host, process):
+    fields = dict(line.split(":", 1) for line in host.file(f"{process}/status").content_string.splitlines())
+    assert set(fields["Uid"].split()) == {str(host.user("tfleet").uid)}
+    assert int(fields["CapEff"], 16) == 0
+    assert fields["NoNewPrivs"].strip() == "1"
+
+
+def test_the_process_can_read_its_models_and_write_none(host, process):
+    mounts = [line.split() for line in host.file(f"{process}/mounts").content_string.splitlines()]
+    options = {mount[1]: mount[3].split(",") for mount in mounts}
+    assert "ro" in options["/var/lib/tfleet/models"]
+    assert "ro" in options["/"]
+
+
+def test_the_server_listens_on_the_loopback_address_only(host):
+    pid = host.service(UNIT).systemd_properties["MainPID"]
+    lines = host.check_output("ss --no-header --listening --tcp --numeric --processes").splitlines()
+    listening = {line.split()[3].replace("[::ffff:127.0.0.1]", "127.0.0.1") for line in lines if f"pid={pid}," in line}
+    assert listening == {"127.0.0.1:8500", "127.0.0.1:8501"}
