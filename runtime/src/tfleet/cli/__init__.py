@@ -60,7 +60,7 @@ def _run(name: str, arguments: List[str]) -> int:
 
     from tfleet.errors import TfleetError
 
-    command = importlib.import_module("tfleet.cli." + name)  # type: Any
+    command: Any = importlib.import_module("tfleet.cli." + name)
     parser = argparse.ArgumentParser(prog="tfleet " + name, description=command.HELP)
     command.add_arguments(parser)
     # A command with subcommands takes --json on either side of the subcommand's name.
@@ -73,7 +73,7 @@ def _run(name: str, arguments: List[str]) -> int:
         return int(end.code or OK)
     try:
         with _stdout_kept_clean() if as_json else _unchanged():
-            result = command.run(args)  # type: Dict[str, Any]
+            result: Dict[str, Any] = command.run(args)
     except TfleetError as error:
         result = dict(error.result, ok=False, msg=str(error))
     except KeyboardInterrupt:

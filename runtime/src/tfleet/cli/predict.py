@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
         requests = _requests(args, golden, client)
         answers, latencies = _send(args, client, requests, args.signature or (golden.meta.get("signature_name") if golden else ""))
     first = answers[0]
-    result = {
+    result: Dict[str, Any] = {
         "model": first.model,
         "version": first.version,
         "label": args.label,
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
         "outputs": results.short(first.outputs),
         "predictions": _predictions(args, requests, answers, labels),
         "picture": None,
-    }  # type: Dict[str, Any]
+    }
     if args.annotate:
         _annotate(args, requests, answers, labels)
         result["picture"] = args.annotate
@@ -104,10 +104,11 @@ def render(result: Dict[str, Any]) -> str:
 
 
 def _prediction_lines(prediction: Dict[str, Any]) -> List[str]:
+    name = prediction["request"] + (", row %d" % prediction["row"] if prediction["row"] else "")
     if "detections" not in prediction:
-        return ["%s: %s (%.1f %%)" % (prediction["request"], prediction["label"], 100 * (prediction["score"] or 0))]
+        return ["%s: %s (%.1f %%)" % (name, prediction["label"], 100 * (prediction["score"] or 0))]
     found = prediction["detections"]
-    lines = ["%s: %d object%s" % (prediction["request"], len(found), "" if len(found) == 1 else "s")]
+    lines = ["%s: %d object%s" % (name, len(found), "" if len(found) == 1 else "s")]
     for item in found:
         lines.append("  %s (%.1f %%) at ymin, xmin, ymax, xmax %s" % (item["label"], 100 * item["score"], item["box"]))
     return lines
@@ -185,25 +186,16 @@ def _latency(latencies: List[float]) -> Dict[str, float]:
 def _predictions(
     args: argparse.Namespace, requests: List[_Request], answers: List[Any], labels: Dict[int, str]
 ) -> List[Dict[str, Any]]:
+    """What the model saw: each row of each request; of golden examples the first row, beside what was expected."""
     from tfleet.client import results
 
-    predictions = []
+    predictions: List[Dict[str, Any]] = []
     for request, answer in zip(requests, answers):
-        if results.is_detector(answer.outputs):
-            for row in range(len(answer.outputs["detection_scores"])):
-                found = results.detections(answer.outputs, labels, args.min_score, row)
-                objects = [
-                    {
-                        "class": item.number,
-                        "label": item.name,
-                        "score": round(item.score, 6),
-                        "box": [round(edge, 6) for edge in item.box],
-                    }
-                    for item in found
-                ]
-                predictions.append({"request": request.name, "detections": objects})
-        else:
-            predictions += [dict(row, request=request.name) for row in results.classify(answer.outputs, labels)]
+        rows = results.read(answer.outputs, labels, args.min_score)
+        if request.expected is not None:
+            expected = results.read(request.expected, labels, args.min_score)
+            rows = [dict(row, expected=best.get("label")) for row, best in zip(rows[:1], expected)]
+        predictions += [dict(row, request=request.name, row=place) for place, row in enumerate(rows)]
     return predictions
 
 

@@ -44,4 +44,4 @@ def read_config(path: str) -> Any:
     except UnicodeDecodeError:
         raise TfleetError("%s is not text in UTF-8." % path)
     except text_format.ParseError as error:
-        raise TfleetError("%s is not a model.config: %s. See: tfleet config check --kind model %s" % (path, error, path))
+        raise TfleetError("%s is not a model.config: %s. See: tfleet config check --kind model %s" % (path, str(error).rstrip("."), path))

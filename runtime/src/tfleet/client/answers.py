@@ -90,6 +90,8 @@ class Call(object):
         )
 
     def _next_step(self, code: str, details: str) -> str:
+        if code == "NOT_FOUND" and self.what == "GetModelStatus":
+            return "Check the name: the models are those of the server's model.config."
         if code == "NOT_FOUND":
             return "See which models and versions are served: tfleet status --address %s --model %s." % (
                 self.address,

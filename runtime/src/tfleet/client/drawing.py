@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tfleet.client.results import Detection
 
+# Pillow 9.1 moved the names of the filters.
+FILTER: Any = getattr(Image, "Resampling", Image)
 MIN_LONG_SIDE, MIN_SHORT_SIDE = 480, 160
 """Smaller pictures are enlarged to about this many pixels: a name needs room."""
 
@@ -35,7 +37,7 @@ def draw_detections(image: Image.Image, found: Sequence[Detection]) -> Image.Ima
     # The best last, so that it lies on top.
     for detection, box in reversed(list(zip(found, boxes))):
         _frame(draw, box, colour(detection.number), line)
-    taken = []  # type: List[Box]
+    taken: List[Box] = []
     for detection, box in zip(found, boxes):
         tag = _tag("%s %d%%" % (detection.name, round(100 * detection.score)), text_height, colour(detection.number))
         place = _free_place(tag.size, box, picture.size, taken)
@@ -70,12 +72,12 @@ def contact_sheet(pictures: Sequence[Image.Image], cell: int = 320) -> Image.Ima
     for picture in pictures:
         scale = min(cell / picture.width, cell / picture.height)
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        small.append(picture.resize(size, Image.BILINEAR if scale > 0.5 else Image.BOX))
-    height = max(picture.height for picture in small)
+        small.append(picture.resize(size, FILTER.BILINEAR if scale > 0.5 else FILTER.BOX))
+    width, height = max(picture.width for picture in small), max(picture.height for picture in small)
     gap = cell // 20
-    sheet = Image.new("RGB", (columns * (cell + gap) + gap, rows * (height + gap) + gap), "white")
+    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), "white")
     for index, picture in enumerate(small):
-        sheet.paste(picture, (gap + index % columns * (cell + gap), gap + index // columns * (height + gap)))
+        sheet.paste(picture, (gap + index % columns * (width + gap), gap + index // columns * (height + gap)))
     return sheet
 
 
@@ -98,13 +100,13 @@ def _roomy(image: Image.Image, smooth: bool = True) -> Image.Image:
     factor = max(math.ceil(MIN_LONG_SIDE / max(picture.size)), math.ceil(MIN_SHORT_SIDE / min(picture.size)))
     if factor == 1:
         return picture.copy()
-    return picture.resize((picture.width * factor, picture.height * factor), Image.BICUBIC if smooth else Image.NEAREST)
+    return picture.resize((picture.width * factor, picture.height * factor), FILTER.BICUBIC if smooth else FILTER.NEAREST)
 
 
 def _pixels(box: Tuple[float, float, float, float], width: int, height: int) -> Box:
-    ymin, xmin, ymax, xmax = (min(max(edge, 0.0), 1.0) if edge == edge else 0.0 for edge in box)
-    left, right = sorted((round(xmin * (width - 1)), round(xmax * (width - 1))))
-    top, bottom = sorted((round(ymin * (height - 1)), round(ymax * (height - 1))))
+    ymin, xmin, ymax, xmax = (min(max(edge, 0.0), 1.0) for edge in np.nan_to_num(box))
+    left, right = sorted((int(xmin * (width - 1)), int(xmax * (width - 1))))
+    top, bottom = sorted((int(ymin * (height - 1)), int(ymax * (height - 1))))
     return left, top, right, bottom
 
 
@@ -120,7 +122,7 @@ def _free_place(size: Tuple[int, int], box: Box, within: Tuple[int, int], taken:
     left, top, right, bottom = box
     candidates = [(left, top - size[1]), (left, bottom + 1), (left, top), (right + 1, top), (right - size[0], top - size[1])]
     fitting = [
-        (x, y) for x, y in candidates if 0 <= x and 0 <= y and x + size[0] <= within[0] and y + size[1] <= within[1]
+        (x, y) for x, y in candidates if x >= 0 and y >= 0 and x + size[0] <= within[0] and y + size[1] <= within[1]
     ]
     for x, y in fitting:
         if not any(x < t[2] and t[0] < x + size[0] and y < t[3] and t[1] < y + size[1] for t in taken):
@@ -150,7 +152,7 @@ def _text(text: str, height: int, foreground: str, background: str) -> Image.Ima
 
 def _mask(text: str, height: int) -> Image.Image:
     try:
-        font = ImageFont.load_default(size=height)  # type: Any
+        font: Any = ImageFont.load_default(size=height)
         scale = 1
     except (TypeError, ImportError):  # Pillow before 10.1, or built without FreeType
         font = ImageFont.load_default()
@@ -164,7 +166,7 @@ def _mask(text: str, height: int) -> Image.Image:
     bottom = max(bottom, height // scale)
     mask = Image.new("L", (max(1, right - left), max(1, bottom)), 0)
     ImageDraw.Draw(mask).text((-left, 0), text, fill=255, font=font)
-    return mask.resize((mask.width * scale, mask.height * scale), Image.NEAREST) if scale > 1 else mask
+    return mask.resize((mask.width * scale, mask.height * scale), FILTER.NEAREST) if scale > 1 else mask
 
 
 def _drawable(text: str, font: Any) -> str:
@@ -188,4 +190,4 @@ def _drawable(text: str, font: Any) -> str:
 def _fit(image: Image.Image, width: int) -> Image.Image:
     if image.width <= width:
         return image
-    return image.resize((width, max(1, round(image.height * width / image.width))), Image.BILINEAR)
+    return image.resize((width, max(1, round(image.height * width / image.width))), FILTER.BILINEAR)

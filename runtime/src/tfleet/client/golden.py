@@ -9,6 +9,7 @@ import io
 import json
 import math
 import zipfile
+import zlib
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -44,13 +45,13 @@ def write(path: str, meta: Dict[str, Any], examples: Sequence[Tuple[Arrays, Arra
     arrays = {"meta": np.array(json.dumps(dict(meta, format=FORMAT, examples=len(examples)), sort_keys=True))}
     for index, (inputs, outputs) in enumerate(examples):
         for kind, values in (("inputs", inputs), ("outputs", outputs)):
-            for alias in sorted(values):
-                arrays["%d/%s/%s" % (index, kind, alias)] = _storable(path, alias, values[alias])
+            for alias, value in sorted(values.items()):
+                arrays["%d/%s/%s" % (index, kind, alias)] = _storable(path, alias, value)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in arrays:
+        for name, array in arrays.items():
             content = io.BytesIO()
-            np.lib.format.write_array(content, arrays[name], allow_pickle=False)
+            np.lib.format.write_array(content, array, allow_pickle=False)
             entry = zipfile.ZipInfo(name + ".npy", _EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
@@ -68,7 +69,7 @@ def read(path: str) -> Golden:
         raise TfleetError("%s is not a golden file: it has no description named 'meta'. %s" % (path, _RECORD))
     if version != FORMAT:
         raise TfleetError("%s is a golden file of format %r; this tfleet reads %d. %s" % (path, version, FORMAT, _RECORD))
-    examples = [({}, {}) for _ in range(count)]  # type: List[Tuple[Arrays, Arrays]]
+    examples: List[Tuple[Arrays, Arrays]] = [({}, {}) for _ in range(count)]
     for name, array in arrays.items():
         parts = name.split("/", 2)
         if len(parts) != 3 or not parts[0].isdigit() or parts[1] not in ("inputs", "outputs") or int(parts[0]) >= count:
@@ -90,8 +91,8 @@ def compare(golden: Golden, answers: Sequence[Arrays]) -> Comparison:
     """
     if len(answers) != len(golden.examples):
         raise ValueError("%d answers for %d examples" % (len(answers), len(golden.examples)))
-    errors = {}  # type: Dict[str, Dict[str, Any]]
-    severity = {}  # type: Dict[str, float]
+    errors: Dict[str, Dict[str, Any]] = {}
+    severity: Dict[str, float] = {}
     problems = []
     for index, ((_, expected), answer) in enumerate(zip(golden.examples, answers)):
         for output in sorted(expected):
@@ -173,14 +174,12 @@ def _storable(path: str, alias: str, value: Any) -> np.ndarray:
 
 def _load(path: str) -> Arrays:
     try:
+        if not zipfile.is_zipfile(path):
+            with open(path, "rb"):  # a missing or unreadable file is another mistake
+                raise TfleetError("%s is not a golden file: it is no .npz archive, or cut short. %s" % (path, _RECORD))
         with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise ValueError("one array, not an archive of arrays")
             return {name: archive[name] for name in archive.files}
     except OSError as error:
-        # numpy reports an unknown format as an OSError without a number.
-        if error.errno is None:
-            raise TfleetError("%s is not a golden file: it is no .npz archive. %s" % (path, _RECORD))
         raise TfleetError("Could not read the golden file %s: %s." % (path, files.reason(error)))
-    except (ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise TfleetError("%s is not a golden file, or is damaged: %s. %s" % (path, error, _RECORD))

@@ -15,6 +15,9 @@ _OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
 )
 _PROBE_SECONDS = 2.0
 
@@ -34,7 +37,7 @@ class Client(object):
             self._channel = grpc.insecure_channel(self.address, options=_OPTIONS)
         else:
             self._channel = grpc.secure_channel(self.address, credentials, options=_OPTIONS)
-        self._methods = {}  # type: Dict[str, Any]
+        self._methods: Dict[str, Any] = {}
 
     def __enter__(self) -> "Client":
         return self

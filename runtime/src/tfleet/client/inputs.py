@@ -69,9 +69,10 @@ def from_image(path: str, signature: Any) -> Tuple[Dict[str, np.ndarray], Any]:
         raise TfleetError("Input '%s' is %s, which is not a picture. Use --input." % (alias, describe_tensor(info)))
     fitted = picture.convert(mode)
     if (height, width) != (-1, -1):
-        from PIL import Image
+        from tfleet.client.drawing import FILTER
 
-        fitted = fitted.resize((width if width > 0 else fitted.width, height if height > 0 else fitted.height), Image.BILINEAR)
+        size = (width if width > 0 else fitted.width, height if height > 0 else fitted.height)
+        fitted = fitted.resize(size, FILTER.BILINEAR)
     pixels = np.asarray(fitted).reshape(fitted.height, fitted.width, -1)
     dtype = _numpy_dtype(alias, info)
     pixels = pixels.astype(dtype) / dtype.type(255) if dtype.kind == "f" else pixels.astype(dtype)
@@ -100,9 +101,11 @@ def decode_image(content: bytes, name: str) -> Any:
         image = Image.open(io.BytesIO(content))
         image.load()
         return ImageOps.exif_transpose(image)
+    except Image.UnidentifiedImageError:
+        raise TfleetError("%s is not a picture in a known format. Use a JPEG or PNG file." % name)
     # Decoders raise many kinds of errors for damaged files.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
-        raise TfleetError("%s is not a picture that can be decoded: %s. Use an undamaged JPEG or PNG file." % (name, error))
+        raise TfleetError("%s cannot be decoded: %s. Use an undamaged JPEG or PNG file." % (name, str(error).rstrip(".")))
 
 
 def fit(alias: str, array: np.ndarray, info: Any) -> np.ndarray:
@@ -131,12 +134,10 @@ def _converted(alias: str, array: np.ndarray, wanted: np.dtype, info: Any) -> np
     with np.errstate(all="ignore"):
         converted = array.astype(wanted)
         # Rounding a float64 to a float32 is expected; a lost fraction, an overflow or a wrapped number is a mistake.
-        if wanted.kind in "fc":
-            unchanged = np.isfinite(converted) == np.isfinite(array)
-        else:
-            unchanged = (converted == array) & ((converted < 0) == (array < 0))
-    if not np.all(unchanged):
-        example = array[~unchanged].reshape(-1)[0]
+        wrapped = (converted != array) | ((converted < 0) != (array < 0))
+        changed = np.isfinite(converted) != np.isfinite(array) if wanted.kind in "fc" else wrapped
+    if changed.any():
+        example = array[changed].reshape(-1)[0]
         raise TfleetError("Input '%s' is %s, which cannot hold the value %s." % (alias, describe_tensor(info), example))
     return converted
 
@@ -176,8 +177,11 @@ def _read(alias: str, text: str, info: Any) -> np.ndarray:
     strings = info.dtype == wire.DT.Value("DT_STRING")
     try:
         array = np.array(_decoded(value), dtype=object) if strings else np.asarray(value)
-    except (ValueError, TypeError, KeyError) as error:  # rows of different lengths, bad base64
-        raise TfleetError("The value of input '%s' cannot be used: %s." % (alias, error))
+    except (ValueError, TypeError, KeyError):
+        raise TfleetError(
+            "The value of input '%s' is no regular array: check for rows of different lengths and, in {\"b64\": \"...\"}, "
+            "for broken base64." % alias
+        )
     if strings and not all(isinstance(element, (bytes, str)) for element in array.reshape(-1)):
         raise TfleetError(
             "Input '%s' is %s: give text, or {\"b64\": \"...\"} for bytes, in a regular array." % (alias, describe_tensor(info))

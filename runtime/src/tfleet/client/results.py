@@ -73,6 +73,20 @@ def classify(outputs: Dict[str, np.ndarray], labels: Dict[int, str]) -> List[Dic
     return rows
 
 
+def read(outputs: Dict[str, np.ndarray], labels: Dict[int, str], min_score: float) -> List[Dict[str, Any]]:
+    """For each row what classify() gives, or for detectors {"detections": [{"class", "label", "score", "box"}]}."""
+    if not is_detector(outputs):
+        return classify(outputs, labels)
+    rows = []
+    for row in range(len(outputs["detection_scores"])):
+        objects = []
+        for item in detections(outputs, labels, min_score, row):
+            box = [round(edge, 6) for edge in item.box]
+            objects.append({"class": item.number, "label": item.name, "score": round(item.score, 6), "box": box})
+        rows.append({"detections": objects})
+    return rows
+
+
 def short(outputs: Dict[str, np.ndarray]) -> Dict[str, Any]:
     """{alias: {"dtype", "shape", "values": the first few}}, for a report that a person reads."""
     return {

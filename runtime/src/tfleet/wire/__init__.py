@@ -6,21 +6,19 @@ exchange messages with those packages as bytes. text_format and json_format work
 `descriptor_pool=wire.POOL`.
 """
 
-from typing import Any as _AnyType
+import typing as _typing
 
-from tfleet.wire import pool as _pool
-from tfleet.wire import schema as _schema
-from tfleet.wire import serving_schema as _serving_schema
+from tfleet.wire import tensors
+from tfleet.wire.messages import POOL, TYPES
 
-POOL, _TYPES = _pool.build(
-    _schema.WELL_KNOWN + _schema.TENSORFLOW + _serving_schema.SERVING + _serving_schema.HEALTH
-)
-globals().update(_TYPES)
+__all__ = ["DT", "METHODS", "POOL", "TYPES", "ErrorCode", "tensors"]
 
-DT = _TYPES["DataType"]
+globals().update(TYPES)
+
+DT: _typing.Any = TYPES["DataType"]
 """tensorflow.DataType: `DT.Name(1) == "DT_FLOAT"`, `DT.Value("DT_FLOAT") == 1`."""
 
-ErrorCode = _TYPES["Code"]
+ErrorCode: _typing.Any = TYPES["Code"]
 """tensorflow.error.Code; the numbers are those of gRPC's status codes."""
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -33,23 +31,20 @@ RELOAD_CONFIG = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 HEALTH_WATCH = "/grpc.health.v1.Health/Watch"
 
-METHODS = {
-    PREDICT: (_TYPES["PredictRequest"], _TYPES["PredictResponse"]),
-    CLASSIFY: (_TYPES["ClassificationRequest"], _TYPES["ClassificationResponse"]),
-    REGRESS: (_TYPES["RegressionRequest"], _TYPES["RegressionResponse"]),
-    MULTI_INFERENCE: (_TYPES["MultiInferenceRequest"], _TYPES["MultiInferenceResponse"]),
-    GET_MODEL_METADATA: (_TYPES["GetModelMetadataRequest"], _TYPES["GetModelMetadataResponse"]),
-    GET_MODEL_STATUS: (_TYPES["GetModelStatusRequest"], _TYPES["GetModelStatusResponse"]),
-    RELOAD_CONFIG: (_TYPES["ReloadConfigRequest"], _TYPES["ReloadConfigResponse"]),
-    HEALTH_CHECK: (_TYPES["HealthCheckRequest"], _TYPES["HealthCheckResponse"]),
-    HEALTH_WATCH: (_TYPES["HealthCheckRequest"], _TYPES["HealthCheckResponse"]),
+METHODS: _typing.Dict[str, _typing.Tuple[_typing.Any, _typing.Any]] = {
+    PREDICT: (TYPES["PredictRequest"], TYPES["PredictResponse"]),
+    CLASSIFY: (TYPES["ClassificationRequest"], TYPES["ClassificationResponse"]),
+    REGRESS: (TYPES["RegressionRequest"], TYPES["RegressionResponse"]),
+    MULTI_INFERENCE: (TYPES["MultiInferenceRequest"], TYPES["MultiInferenceResponse"]),
+    GET_MODEL_METADATA: (TYPES["GetModelMetadataRequest"], TYPES["GetModelMetadataResponse"]),
+    GET_MODEL_STATUS: (TYPES["GetModelStatusRequest"], TYPES["GetModelStatusResponse"]),
+    RELOAD_CONFIG: (TYPES["ReloadConfigRequest"], TYPES["ReloadConfigResponse"]),
+    HEALTH_CHECK: (TYPES["HealthCheckRequest"], TYPES["HealthCheckResponse"]),
+    HEALTH_WATCH: (TYPES["HealthCheckRequest"], TYPES["HealthCheckResponse"]),
 }
 """RPC path -> (request class, response class). HEALTH_WATCH streams its responses."""
 
 
-def __getattr__(name: str) -> _AnyType:
+def __getattr__(name: str) -> _typing.Any:
     """Only reached for unknown names; tells type checkers that message classes are attributes of this module."""
     raise AttributeError("tfleet.wire has no message or enum named %r: see tfleet.wire.schema" % name)
-
-
-from tfleet.wire import tensors  # noqa: E402, F401  (needs the message classes above)

@@ -39,9 +39,9 @@ class _Reader(object):
     """Turns schema texts into FileDescriptorProtos. Types may be used before their definition, so they are resolved last."""
 
     def __init__(self) -> None:
-        self.files = []  # type: List[Any]
-        self._kinds = {}  # type: Dict[str, int]
-        self._unresolved = []  # type: List[Tuple[Any, str, str]]
+        self.files: List[Any] = []
+        self._kinds: Dict[str, int] = {}
+        self._unresolved: List[Tuple[Any, str, str]] = []
 
     def read(self, source: Source) -> None:
         """Reads one file: (path, package, text). Each file may use every type of the files read before it."""
@@ -49,7 +49,7 @@ class _Reader(object):
         file = descriptor_pb2.FileDescriptorProto(name=path, package=package, syntax="proto3")
         file.dependency.extend(earlier.name for earlier in self.files)
         self.files.append(file)
-        blocks = [("file", file, package)]  # type: List[Tuple[str, Any, str]]
+        blocks: List[Tuple[str, Any, str]] = [("file", file, package)]
         for line in text.strip().splitlines():
             self._statement(line.strip(), blocks)
 
@@ -138,7 +138,7 @@ def build(sources: Iterable[Source]) -> Tuple[Any, Dict[str, Any]]:
     get_class = getattr(message_factory, "GetMessageClass", None)
     if get_class is None:  # protobuf before 4.22
         get_class = message_factory.MessageFactory(pool).GetPrototype
-    types = {}  # type: Dict[str, Any]
+    types: Dict[str, Any] = {}
     for file in reader.files:
         pool.AddSerializedFile(file.SerializeToString())
         for message in file.message_type:

@@ -13,7 +13,7 @@ The grammar is the part of proto3 that `tfleet.wire.pool` reads: one statement a
 
 from typing import List, Tuple
 
-WELL_KNOWN = [
+WELL_KNOWN: List[Tuple[str, str, str]] = [
     (
         "google/protobuf/any.proto",
         "google.protobuf",
@@ -67,9 +67,9 @@ message BytesValue {
 }
 """,
     ),
-]  # type: List[Tuple[str, str, str]]
+]
 
-TENSORFLOW = [
+TENSORFLOW: List[Tuple[str, str, str]] = [
     (
         "tensorflow/core/framework/types.proto",
         "tensorflow",
@@ -369,4 +369,4 @@ enum Code {
 }
 """,
     ),
-]  # type: List[Tuple[str, str, str]]
+]

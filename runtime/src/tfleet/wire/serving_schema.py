@@ -2,7 +2,7 @@
 
 from typing import List, Tuple
 
-SERVING = [
+SERVING: List[Tuple[str, str, str]] = [
     (
         "tensorflow_serving/config/model_server_config.proto",
         "tensorflow.serving",
@@ -356,9 +356,9 @@ message PredictionLog {
 }
 """,
     ),
-]  # type: List[Tuple[str, str, str]]
+]
 
-HEALTH = [
+HEALTH: List[Tuple[str, str, str]] = [
     (
         "grpc/health/v1/health.proto",
         "grpc.health.v1",
@@ -377,4 +377,4 @@ message HealthCheckResponse {
 }
 """,
     ),
-]  # type: List[Tuple[str, str, str]]
+]

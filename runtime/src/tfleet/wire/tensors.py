@@ -9,8 +9,11 @@ from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
-from tfleet import wire
 from tfleet.wire import varint
+from tfleet.wire.messages import TYPES
+
+_DT = TYPES["DataType"]
+_TensorProto = TYPES["TensorProto"]
 
 MAX_BYTES = 2 ** 31 - 1
 """Largest tensor that to_numpy makes: what a message can carry. Padding could ask for more with a few bytes."""
@@ -18,7 +21,7 @@ MAX_BYTES = 2 ** 31 - 1
 _MAX_DIMENSIONS = 254  # TensorFlow's TensorShape::MaxDimensions
 
 _DTYPES = {
-    wire.DT.Value(name): np.dtype(dtype)
+    _DT.Value(name): np.dtype(dtype)
     for name, dtype in {
         "DT_FLOAT": "<f4",
         "DT_DOUBLE": "<f8",
@@ -40,7 +43,7 @@ _NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
 # Quantised types travel like the integers they are made of.
 _DTYPES.update(
     {
-        wire.DT.Value(name): np.dtype(dtype)
+        _DT.Value(name): np.dtype(dtype)
         for name, dtype in {
             "DT_QINT8": "i1",
             "DT_QUINT8": "u1",
@@ -50,22 +53,22 @@ _DTYPES.update(
         }.items()
     }
 )
-_STRING = wire.DT.Value("DT_STRING")
-_BFLOAT16 = wire.DT.Value("DT_BFLOAT16")
-_HALF = wire.DT.Value("DT_HALF")
+_STRING = _DT.Value("DT_STRING")
+_BFLOAT16 = _DT.Value("DT_BFLOAT16")
+_HALF = _DT.Value("DT_HALF")
 
 _FIELD_BY_KIND = {"f4": "float_val", "f8": "double_val", "c8": "scomplex_val", "c16": "dcomplex_val", "b1": "bool_val"}
 _FIELD_BY_KIND.update({"i8": "int64_val", "u4": "uint32_val", "u8": "uint64_val", "f2": "half_val"})
-_FIELD_BY_KIND.update({name: "int_val" for name in ("i1", "i2", "i4", "u1", "u2")})
+_FIELD_BY_KIND.update(dict.fromkeys(("i1", "i2", "i4", "u1", "u2"), "int_val"))
 _FLOAT_FIELDS = {"float_val": "<f4", "double_val": "<f8", "scomplex_val": "<f4", "dcomplex_val": "<f8"}
-_DESCRIPTOR = wire.TensorProto.DESCRIPTOR
+_DESCRIPTOR = _TensorProto.DESCRIPTOR
 _FIELD_NUMBERS = {name: _DESCRIPTOR.fields_by_name[name].number for name in set(_FIELD_BY_KIND.values())}
 
 
 def dtype_name(number: int) -> str:
     """DT_FLOAT for 1; for numbers without a name, the number."""
     try:
-        return str(wire.DT.Name(number))
+        return str(_DT.Name(number))
     except ValueError:
         return str(number)
 
@@ -193,7 +196,7 @@ def _little_endian(array: np.ndarray) -> np.ndarray:
 
 
 def _empty_proto(number: int, shape: Tuple[int, ...]) -> Any:
-    proto = wire.TensorProto(dtype=number)
+    proto = _TensorProto(dtype=number)
     proto.tensor_shape.SetInParent()
     for size in shape:
         proto.tensor_shape.dim.add(size=size)
@@ -202,13 +205,11 @@ def _empty_proto(number: int, shape: Tuple[int, ...]) -> Any:
 
 def _string_proto(array: np.ndarray) -> Any:
     proto = _empty_proto(_STRING, array.shape)
-    values = []  # type: List[bytes]
+    values: List[bytes] = []
     for element in array.reshape(-1).tolist():
-        if isinstance(element, str):
-            element = element.encode("utf-8")
-        elif not isinstance(element, bytes):
+        if not isinstance(element, (bytes, str)):
             raise ValueError("a tensor of strings holds bytes or str, not %s" % type(element).__name__)
-        values.append(element)
+        values.append(element.encode("utf-8") if isinstance(element, str) else element)
     proto.string_val.extend(values)
     return proto
 
@@ -262,7 +263,7 @@ def _typed_values(proto: Any, dtype: np.dtype) -> np.ndarray:
 def _packed_payload(proto: Any, field: str) -> bytes:
     """The bytes of a packed field: reading them from the serialised message beats iterating over the field 20 to 1."""
     # Only this field is serialised: fields of other types have no meaning and may be long.
-    lone = wire.TensorProto()
+    lone = _TensorProto()
     getattr(lone, field).MergeFrom(getattr(proto, field))
     data = lone.SerializeToString()
     position = 1
@@ -284,7 +285,7 @@ def _strings(proto: Any, count: int) -> np.ndarray:
 
 def _split_strings(content: bytes, count: int) -> List[bytes]:
     """Strings in tensor_content: the lengths of all of them as varints, then their bytes."""
-    lengths = []  # type: List[int]
+    lengths: List[int] = []
     position = 0
     while len(lengths) < count:
         length = shift = 0

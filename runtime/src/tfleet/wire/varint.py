@@ -25,10 +25,7 @@ def decode(payload: bytes) -> np.ndarray:
 
 def encode(values: np.ndarray) -> bytes:
     """Encodes a vector of integers or bools as consecutive varints; negative numbers take ten bytes, as int32 and int64 fields do."""
-    if values.dtype.kind == "i":
-        values = values.astype(np.int64).view(np.uint64)
-    else:
-        values = values.astype(np.uint64)
+    values = values.astype(np.int64).view(np.uint64) if values.dtype.kind == "i" else values.astype(np.uint64)
     if values.size == 0 or int(values.max()) < 0x80:
         return values.astype(np.uint8).tobytes()
     lengths = np.ones(values.size, np.int64)
