@@ -40,8 +40,11 @@ def single_model(name: str, base_path: str) -> Any:
     return config
 
 
-def validate(config: Any) -> Dict[str, Any]:
-    """The models of a ModelServerConfig by name. Raises StatusError for what the server would not accept."""
+def validate(config: Any, before: Any = None) -> Dict[str, Any]:
+    """The models of a ModelServerConfig by name. Raises StatusError for what the server would not accept.
+
+    before: the config it would replace, if there is one.
+    """
     models = {}  # type: Dict[str, Any]
     for model in config.model_config_list.config:
         if model.name in models:
@@ -51,6 +54,8 @@ def validate(config: Any) -> Dict[str, Any]:
         if not is_absolute(model.base_path):
             raise invalid_argument("Expected model %s to have an absolute path or URI; got base_path()=%s"
                                    % (model.name, model.base_path))
+    if before is not None:
+        _check_transition(before, config)
     for model in config.model_config_list.config:
         if platform(model) != PLATFORM:
             raise invalid_argument("Model %s requests unsupported platform %s" % (model.name, platform(model)))
@@ -75,14 +80,8 @@ def platform(model: Any) -> str:
     return str(model.model_platform)
 
 
-def check_transition(before: Any, after: Any) -> None:
-    """Raises StatusError if a model would change its platform."""
-    known = {}
-    for model in before.model_config_list.config:
-        try:
-            known[model.name] = platform(model)
-        except StatusError:
-            continue
+def _check_transition(before: Any, after: Any) -> None:
+    known = {model.name: platform(model) for model in before.model_config_list.config}
     for model in after.model_config_list.config:
         now = platform(model)
         if known.get(model.name, now) != now:

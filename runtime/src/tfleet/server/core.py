@@ -60,8 +60,7 @@ class ServerCore:
                 log.info("Taking no action for empty config.")
                 return
             first = self._config.WhichOneof("config") is None
-            models = configs.validate(config)
-            configs.check_transition(self._config, config)
+            models = configs.validate(config, self._config)
             self._config = wire.ModelServerConfig.FromString(config.SerializeToString())
             log.info("Adding/updating models.")
             for name in models:

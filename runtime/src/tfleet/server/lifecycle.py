@@ -201,9 +201,12 @@ class Manager:
         for model in list(self._aspired):
             wanted = dict(self._aspired[model])
             present = self._harnesses.get(model, {})
-            # A version that comes back waits until its previous incarnation is out of memory.
+            for version, harness in present.items():
+                if version in wanted and not harness.aspired and harness.state == _READY:
+                    # Still served because its successor failed or is not there yet: it simply stays.
+                    harness.aspired = True
+            # A version that comes back while it is on its way out waits until it is out of memory.
             if any(version in wanted and not harness.aspired for version, harness in present.items()):
-                self._drop_unaspired(model)
                 continue
             del self._aspired[model]
             for version in sorted(wanted):
