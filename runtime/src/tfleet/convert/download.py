@@ -54,7 +54,7 @@ def fetch(url, sha256, target):
         if isinstance(error, OSError) and not isinstance(error, urllib.error.URLError) and error.errno and error.filename:
             raise  # the local file: a full disk is told with everything else that the export writes
         raise TfleetError("`%s` cannot be downloaded: %s. Check the address, the network and the proxy settings (runtime_env)." % (
-            shown(url), getattr(error, "reason", None) or error))
+            shown(url), _cause(error)))
     except TfleetError:
         _remove(target)
         raise
@@ -62,6 +62,13 @@ def fetch(url, sha256, target):
         _remove(target)
         raise TfleetError("`%s` has the SHA-256 %s, not %s as given: it is another file than expected or was changed on the way. "
                          "Nothing of it was used." % (shown(url), found, sha256), expected=sha256, found=found)
+
+
+def _cause(error):
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        return "status %d (%s)" % (error.code, error.reason)
+    return getattr(error, "reason", None) or error
 
 
 def _stream(url, target):

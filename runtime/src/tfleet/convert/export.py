@@ -141,7 +141,8 @@ def _check_room(folder, size):
         folder = os.path.dirname(folder)
     status = os.statvfs(folder)
     free = status.f_bavail * status.f_frsize
-    if free < 2 * size:
+    # A file system of the kernel's own (/sys, /proc) has no blocks at all: writing there fails for its own reason.
+    if status.f_blocks and free < 2 * size:
         raise TfleetError("The disk of %s is too full: %d bytes are free, the export needs %d (twice the source). Nothing was written. "
                          "Make room and run again." % (folder, free, 2 * size), free=free, needed=2 * size)
 
@@ -222,9 +223,6 @@ def _plan_saved_model(_found, path, declared, tags):
     saved_model.check_complete(path, meta)
     if declared:
         saved_model.declare(tf, graph.Graph(tf, meta.graph_def, "`%s`" % path), meta, declared)
-        # The object graph tells TensorFlow 2's loader (and through it TF-TRT) of the old signatures as functions. Without it the loader
-        # goes by the declared ones, as a model server does.
-        meta.ClearField("object_graph_def")
     described = saved_model.describe_signatures(tf, meta)
     if not described:
         raise TfleetError("`%s` has no signature to serve. Declare one by tensor names (signatures); `tfleet inspect` shows what is in it." % path)

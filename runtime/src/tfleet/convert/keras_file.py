@@ -4,6 +4,10 @@ Freezing rather than ``model.export``: that writes object identities into the Sa
 outputs output_0, output_1, …
 """
 
+import contextlib
+import os
+import tempfile
+
 from tfleet.convert.signatures import DEFAULT_NAME
 from tfleet.errors import TfleetError
 
@@ -14,12 +18,12 @@ def read(tf, path):
         raise TfleetError("`%s` is a Keras file, which needs TensorFlow 2; here is %s. Export it as a SavedModel or frozen graph with the "
                          "TensorFlow 2 that trained it." % (path, tf.__version__))
     model = _load(tf, path)
-    inputs = _names(getattr(model, "input_names", None), model.inputs, "input")
-    outputs = _names(getattr(model, "output_names", None), model.outputs, "output")
+    inputs, outputs = _layer_names(model.inputs), _layer_names(model.outputs)
+    structure = getattr(model, "_inputs_struct", getattr(model, "_nested_inputs", model.inputs))
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype, name=name) for name, tensor in zip(inputs, model.inputs)]
 
     def infer(*tensors):
-        return tf.nest.flatten(model(tensors[0] if len(tensors) == 1 else list(tensors), training=False))
+        return tf.nest.flatten(model(tensors[0] if len(tensors) == 1 else tf.nest.pack_sequence_as(structure, tensors), training=False))
 
     try:
         function = tf.function(infer, input_signature=specs).get_concrete_function()
@@ -38,7 +42,8 @@ def read(tf, path):
 
 def _load(tf, path):
     try:
-        return tf.keras.models.load_model(path, compile=False)
+        with _well_named(path) as named:
+            return tf.keras.models.load_model(named, compile=False)
     except ImportError as error:
         raise TfleetError("`%s` cannot be read: %s. Install h5py beside TensorFlow (pip install h5py)." % (path, error))
     except Exception as error:  # Keras raises ValueError, TypeError, OSError, KeyError, and zipfile's and h5py's own errors
@@ -47,20 +52,37 @@ def _load(tf, path):
                              getattr(tf.keras, "__version__", ""), tf.__version__, path, _first_line(error)))
 
 
+@contextlib.contextmanager
+def _well_named(path):
+    """``path``, or a link to it with the ending by which Keras tells its formats apart."""
+    if path.endswith((".keras", ".h5", ".hdf5")):
+        yield path
+        return
+    with open(path, "rb") as stream:
+        ending = ".keras" if stream.read(2) == b"PK" else ".h5"
+    with tempfile.TemporaryDirectory() as folder:
+        link = os.path.join(folder, "model" + ending)
+        os.symlink(path, link)
+        yield link
+
+
 def _first_line(error):
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return "%s: %s" % (type(error).__name__, lines[0][:300] if lines else "")
 
 
-def _names(given, tensors, fallback):
-    """One name for each tensor, usable as the name of a node: the given one, else the tensor's own, else ``input``, ``input_1``, …"""
+def _layer_names(tensors):
+    """One name for each Keras tensor, that of its layer: Keras 3 counts the tensors of a process (keras_tensor_19), which says nothing."""
     names = []
-    for number, tensor in enumerate(tensors):
-        name = given[number] if given and number < len(given) else tensor.name
-        name = name.partition(":")[0].replace("/", "_") or fallback
-        while name in names:
-            name = "%s_%d" % (name, number)
-        names.append(name)
+    for tensor in tensors:
+        history = tensor._keras_history
+        layer = getattr(history, "operation", None) or history.layer
+        name = unique = layer.name.replace("/", "_")
+        number = 1
+        while unique in names:
+            unique = "%s_%d" % (name, number)
+            number += 1
+        names.append(unique)
     return names
 
 

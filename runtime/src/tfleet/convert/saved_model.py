@@ -101,7 +101,7 @@ def check_complete(path, meta_graph):
             if not os.path.isfile(os.path.join(folder, needed)):
                 raise TfleetError("`%s` is incomplete: variables/%s is missing. Copy the whole folder again." % (path, needed))
     if os.path.isfile(index) and not any(name.startswith("variables.data-") for name in os.listdir(folder)):
-        raise TfleetError("`%s` is incomplete: variables/ holds an index but no data file. Copy the whole folder again." % path)
+        raise TfleetError("`%s` is incomplete: variables/ holds an index but no variables.data-00000-of-00001 or other data. Copy the whole folder again." % path)
     for asset in meta_graph.asset_file_def:
         if not os.path.isfile(os.path.join(path, "assets", asset.filename)):
             raise TfleetError("`%s` is incomplete: assets/%s is missing. Copy the whole folder, assets/ included." % (path, asset.filename))
@@ -132,9 +132,7 @@ def declare(tf, loaded, meta_graph, declared):
                           for alias, tensor in signature[side].items()} for side in ("inputs", "outputs")}
         loaded.check_computable(name, signature)
         chosen[name] = (tensors, signature["method_name"])
-    for name in list(meta_graph.signature_def):
-        if name != "__saved_model_init_op":
-            del meta_graph.signature_def[name]
+    _forget(meta_graph)
     for name, (tensors, method) in chosen.items():
         target = meta_graph.signature_def[name]
         target.method_name = method
@@ -143,6 +141,22 @@ def declare(tf, loaded, meta_graph, declared):
                 infos[alias].name = tensor.name
                 infos[alias].dtype = tensor.dtype.base_dtype.as_datatype_enum
                 infos[alias].tensor_shape.CopyFrom(tensor.shape.as_proto())
+
+
+def _forget(meta_graph):
+    """Drop the signatures and TensorFlow 2's object graph, which describes them once more as functions.
+
+    Without the object graph tf.saved_model.load (and through it TF-TRT) goes by the signatures, as a model server does. What initialises
+    tables is then found by its collection, where TensorFlow 1 models have it.
+    """
+    init = meta_graph.signature_def["__saved_model_init_op"].outputs["__saved_model_init_op"].name
+    main = meta_graph.collection_def["saved_model_main_op"].node_list.value
+    if not init and not main:
+        del meta_graph.collection_def["saved_model_main_op"]
+    elif not main:
+        main.append(init)
+    meta_graph.signature_def.clear()
+    meta_graph.ClearField("object_graph_def")
 
 
 def serialised(model):
