@@ -11,6 +11,7 @@ import time
 
 import grpc
 from google.protobuf import text_format
+
 from tfleet import wire
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "runtime", "src")
@@ -153,5 +154,5 @@ class LiveServer(Client):
 def run_to_end(*flags, seconds=60):
     """Runs a server that is expected to end by itself: (exit code, stdout, stderr)."""
     arguments, environment = command(*flags)
-    done = subprocess.run(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=seconds)
+    done = subprocess.run(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, timeout=seconds, check=False)
     return done.returncode, done.stdout, done.stderr

@@ -2,6 +2,7 @@
 
 import pytest
 from google.protobuf import text_format
+
 from tfleet import wire
 
 X = 'inputs { key: "x" value { dtype: DT_FLOAT tensor_shape { dim { size: 1 } } float_val: 1 } }'

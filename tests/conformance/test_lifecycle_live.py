@@ -8,6 +8,7 @@ import time
 
 import pytest
 from live_server import LiveServer
+
 from tfleet import wire
 
 FAST = ("--file_system_poll_wait_seconds=1", "--max_num_load_retries=0")

@@ -6,7 +6,7 @@ from typing import Any, Dict
 from google.protobuf import text_format
 
 from .. import wire
-from .status import StatusError, failed_precondition, invalid_argument, not_found
+from .status import failed_precondition, invalid_argument, not_found
 
 PLATFORM = "tensorflow"
 _TENSORFLOW_TYPE = 1  # of the deprecated enum ModelType
@@ -45,7 +45,7 @@ def validate(config: Any, before: Any = None) -> Dict[str, Any]:
 
     before: the config it would replace, if there is one.
     """
-    models = {}  # type: Dict[str, Any]
+    models: Dict[str, Any] = {}
     for model in config.model_config_list.config:
         if model.name in models:
             raise invalid_argument("Illegal to list model %s multiple times in config list" % model.name)

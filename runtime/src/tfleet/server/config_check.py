@@ -24,7 +24,7 @@ _UNKNOWN_FIELD = re.compile(r'Message type "(?P<message>[^"]+)" has no field nam
 _SURE = 0.75  # likeness from which another field name is taken to be meant
 
 
-class _Fault(Exception):
+class _FaultError(Exception):
     """One thing wrong in a text, with its place (1-based; 0: no place)."""
 
     def __init__(self, line: int, column: int, message: str, suggestion: str = "", found: str = "") -> None:
@@ -53,8 +53,8 @@ def check(kind: str, path: str) -> Checked:
         return Checked([], [])
     except StatusError as error:
         raise TfleetError("%s: the model server would not accept it: %s." % (path, error.message.rstrip(".")), file=path)
-    except _Fault as fault:
-        details = {"file": path}  # type: Dict[str, Any]
+    except _FaultError as fault:
+        details: Dict[str, Any] = {"file": path}
         if fault.line:
             details.update(line=fault.line, column=fault.column)
         if fault.suggestion:
@@ -69,12 +69,12 @@ def import_models(path: str) -> Imported:
     be understood.
     """
     text = _read(path)
-    notes = []  # type: List[str]
+    notes: List[str] = []
     config = None
     while config is None:
         try:
             config = _parse(KINDS["model"], text)
-        except _Fault as fault:
+        except _FaultError as fault:
             if not fault.suggestion:
                 raise TfleetError("%s: %s" % (fault.where(path), fault.message), file=path, line=fault.line, column=fault.column)
             notes.append("%s: the field `%s` does not exist; it was read as `%s`. The model server would not have accepted "
@@ -82,7 +82,7 @@ def import_models(path: str) -> Imported:
             text = _replace(text, fault)
     if config.WhichOneof("config") == "custom_model_config":
         raise TfleetError("%s: custom_model_config is not supported by any released model server." % path, file=path)
-    models = []  # type: List[Dict[str, Any]]
+    models: List[Dict[str, Any]] = []
     for model in config.model_config_list.config:
         if any(model.name == earlier["name"] for earlier in models):
             notes.append("The model %s is listed more than once; only the first entry was taken over" % model.name)
@@ -99,7 +99,7 @@ def inventory_form(model: Any) -> Dict[str, Any]:
     """A ModelConfig as an item of `model_server_models`: name, base_path, policy, labels."""
     policy = model.model_version_policy
     choice = policy.WhichOneof("policy_choice") or "latest"
-    content = {}  # type: Dict[str, Any]
+    content: Dict[str, Any] = {}
     if choice == "latest":
         content = {"num_versions": max(policy.latest.num_versions, 1)}
     elif choice == "specific":
@@ -110,24 +110,24 @@ def inventory_form(model: Any) -> Dict[str, Any]:
 
 def _check_models(text: str, config: Any) -> Checked:
     if config.WhichOneof("config") == "custom_model_config":
-        raise _Fault(1, 1, "custom_model_config is not supported by any released model server: use model_config_list.")
-    names = []  # type: List[str]
+        raise _FaultError(1, 1, "custom_model_config is not supported by any released model server: use model_config_list.")
+    names: List[str] = []
     warnings = []
     for model in config.model_config_list.config:
         places = _places(text, "name", model.name)
         place = places[0] if places else (0, 0)
         if not model.name:
-            raise _Fault(0, 0, "a model has no name: every config needs `name:`.")
+            raise _FaultError(0, 0, "a model has no name: every config needs `name:`.")
         if model.name in names:
             place = places[1] if len(places) > 1 else place
-            raise _Fault(place[0], place[1], "Illegal to list model %s multiple times in config list: keep one of the two "
+            raise _FaultError(place[0], place[1], "Illegal to list model %s multiple times in config list: keep one of the two "
                          "entries, or give one of them another name." % model.name)
         names.append(model.name)
         problems = _refusals(model)
         if problems:
             if not configs.is_absolute(model.base_path):
                 place = (_places(text, "base_path", model.base_path) or [place])[0]
-            raise _Fault(place[0], place[1], problems[0] + ".")
+            raise _FaultError(place[0], place[1], problems[0] + ".")
         warnings.extend(_doubts(model))
     configs.validate(config)
     if not names:
@@ -200,20 +200,20 @@ def _parse(type_name: str, text: str) -> Any:
         if unknown is None:
             # "3:5 : '<the whole line>': what": the line is said by its number
             what = re.sub(r"\A\d+:\d+ : ('.*': )?", "", str(error), flags=re.S)
-            raise _Fault(line, column, "%s%s." % (what.rstrip("."), _quoting_hint(what)))
+            raise _FaultError(line, column, "%s%s." % (what.rstrip("."), _quoting_hint(what)))
         found = unknown.group("field")
         fields = list(wire.POOL.FindMessageTypeByName(unknown.group("message")).fields_by_name)
         meant = difflib.get_close_matches(found, fields, n=1, cutoff=_SURE)
         message_name = unknown.group("message").rpartition(".")[2]
         advice = "did you mean `%s:`?" % meant[0] if meant else "its fields are %s." % ", ".join(sorted(fields))
-        raise _Fault(line, column, "%s has no field `%s:`; %s" % (message_name, found, advice), meant[0] if meant else "", found)
+        raise _FaultError(line, column, "%s has no field `%s:`; %s" % (message_name, found, advice), meant[0] if meant else "", found)
 
 
 def _quoting_hint(what: str) -> str:
     return ": texts have to stand in quotes" if what.startswith("Expected string") else ""
 
 
-def _replace(text: str, fault: _Fault) -> str:
+def _replace(text: str, fault: _FaultError) -> str:
     lines = text.split("\n")
     line, start = lines[fault.line - 1], fault.column - 1
     lines[fault.line - 1] = line[:start] + fault.suggestion + line[start + len(fault.found):]

@@ -27,9 +27,9 @@ class ServerCore:
             flags.load_retry_interval_micros / 1e6)
         self._reloading = threading.Lock()
         self._config = wire.ModelServerConfig()  # the last one that passed validation
-        self._models = {}  # type: Dict[str, Any]
-        self._labels = {}  # type: Dict[str, Dict[str, int]]
-        self._missing = set()  # type: Set[str]  # models left out of the last poll; nobody waits for them
+        self._models: Dict[str, Any] = {}
+        self._labels: Dict[str, Dict[str, int]] = {}
+        self._missing: Set[str] = set()  # models left out of the last poll; nobody waits for them
         self._poll_now = threading.Event()
         self._polling = threading.Lock()
         self._stopped = False

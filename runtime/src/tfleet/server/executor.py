@@ -71,7 +71,7 @@ class SavedModel:
         self._session = session
         self._api = _session_module()
         self._errors = tensorflow().errors.OpError
-        self._tensors = {}  # type: Dict[str, Any]
+        self._tensors: Dict[str, Any] = {}
         self._lock = threading.Lock()
 
     def run(self, feeds: Sequence[Feed], fetches: Sequence[str], timeout_ms: Optional[int] = None) -> List[Any]:

@@ -74,7 +74,7 @@ FLAGS = (
     Flag("tfleet_missing_path_blocks_only_itself", "bool", False, "A missing base_path delays its own model only, not the updates of all models."),
     Flag("tfleet_retry_failed_version_on_change", "bool", False, "A version that failed to load is tried again when its files change."),
 )
-_BY_NAME = {flag.name: flag for flag in FLAGS}  # type: Dict[str, Flag]
+_BY_NAME: Dict[str, Flag] = {flag.name: flag for flag in FLAGS}
 
 # Values that the server would have to act on and cannot yet: it says so and does not start, rather than ignore them.
 _NOT_YET = (
@@ -96,11 +96,16 @@ class Flags:
     def __init__(self, **values: Any) -> None:
         for flag in FLAGS:
             setattr(self, flag.name, flag.default)
-        self.leftover = []  # type: List[str]
+        self.leftover: List[str] = []
         for name, value in values.items():
             if name not in _BY_NAME:
                 raise TypeError("there is no flag --%s" % name)
             setattr(self, name, value)
+
+    @property
+    def bind_address(self) -> str:
+        """What gRPC listens on: every IPv4 address unless --tfleet_bind_address says otherwise, as in TensorFlow Serving."""
+        return self.tfleet_bind_address or "0.0.0.0"  # noqa: S104
 
     def __getattr__(self, name: str) -> Any:  # only for names that __init__ did not set; tells mypy the rest are Any
         raise AttributeError(name)

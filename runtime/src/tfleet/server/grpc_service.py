@@ -38,12 +38,12 @@ class Service(grpc.GenericRpcHandler):
         self._as_content = flags.enable_serialization_as_tensor_content
         self.serving = True  # what the health service answers
         self._health_changed = threading.Condition()
-        self._methods = {
+        self._methods: Dict[str, Any] = {
             wire.PREDICT: self._unary(self._predict),
             wire.GET_MODEL_METADATA: self._unary(self._metadata),
             wire.GET_MODEL_STATUS: self._unary(self._status),
             wire.RELOAD_CONFIG: self._unary(self._reload),
-        }  # type: Dict[str, Any]
+        }
         if flags.enable_grpc_healthcheck_service:
             self._methods[wire.HEALTH_CHECK] = self._unary(self._health_check)
             self._methods[wire.HEALTH_WATCH] = grpc.unary_stream_rpc_method_handler(self._health_watch)
@@ -80,10 +80,10 @@ class Service(grpc.GenericRpcHandler):
         return self._measured(request.model_spec.name, "Predict",
                               lambda: predict(self._core, request, _timeout_ms(context), self._as_content))
 
-    def _metadata(self, data: bytes, context: Any) -> bytes:
+    def _metadata(self, data: bytes, _context: Any) -> bytes:
         return bytes(model_metadata(self._core, _parse(wire.GetModelMetadataRequest, data)).SerializeToString())
 
-    def _status(self, data: bytes, context: Any) -> bytes:
+    def _status(self, data: bytes, _context: Any) -> bytes:
         request = _parse(wire.GetModelStatusRequest, data)
         spec = request.model_spec if request.HasField("model_spec") else None
         return bytes(self._core.status(spec).SerializeToString())
@@ -104,13 +104,13 @@ class Service(grpc.GenericRpcHandler):
     def _reload_in_background(self, config: Any, context: Any) -> None:
         # A reload may wait for ever (a base_path that never appears). When its client has gone it goes on waiting, as in
         # TensorFlow Serving, but must not keep one of the threads that answer requests.
-        failure = []  # type: List[BaseException]
+        failure: List[Exception] = []
         done = threading.Event()
 
         def work() -> None:
             try:
                 self._core.reload(config)
-            except BaseException as error:
+            except Exception as error:  # noqa: BLE001 (raised again in the waiting thread)
                 failure.append(error)
             done.set()
 
@@ -138,7 +138,7 @@ class Service(grpc.GenericRpcHandler):
             return None
         return _HEALTHY if self.serving else _NOT_SERVING
 
-    def _health_check(self, data: bytes, context: Any) -> bytes:
+    def _health_check(self, data: bytes, _context: Any) -> bytes:
         answer = self._health(data)
         if answer is None:
             raise StatusError(codes.NOT_FOUND, "")
@@ -163,7 +163,7 @@ class Service(grpc.GenericRpcHandler):
 def _parse(message: Any, data: bytes) -> Any:
     try:
         return message.FromString(data)
-    except Exception:  # DecodeError; older protobuf raises others for damaged bytes
+    except Exception:  # noqa: BLE001 (DecodeError; older protobuf raises others for damaged bytes)
         raise StatusError(codes.INTERNAL, "The request is not a %s message" % message.DESCRIPTOR.full_name)
 
 
@@ -206,13 +206,13 @@ def start(core: ServerCore, flags: Flags) -> Tuple[Any, Service]:
 
 def addresses(flags: Flags) -> List[str]:
     """What the flags want gRPC to listen on."""
-    answer = ["%s:%d" % (flags.tfleet_bind_address or "0.0.0.0", flags.port)] if flags.port else []
+    answer = ["%s:%d" % (flags.bind_address, flags.port)] if flags.port else []
     return answer + (["unix:" + flags.grpc_socket_path] if flags.grpc_socket_path else [])
 
 
 def channel_arguments(text: str) -> List[Tuple[str, Any]]:
     """`k=v,k=v` as gRPC options; a value that parses as an int is one."""
-    options = []  # type: List[Tuple[str, Any]]
+    options: List[Tuple[str, Any]] = []
     for item in filter(None, text.split(",")):
         key, _, value = item.partition("=")
         try:

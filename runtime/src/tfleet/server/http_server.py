@@ -8,7 +8,7 @@ import threading
 import time
 from http.client import responses
 from http.server import BaseHTTPRequestHandler
-from socketserver import ThreadingMixIn, TCPServer
+from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Callable, Mapping, Optional
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ _READ = 1 << 20
 Answering = Callable[[str, str, Mapping, bytes], Any]
 
 
-class _BadBody(Exception):
+class _BadBodyError(Exception):
     pass
 
 
@@ -29,14 +29,14 @@ class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = _IDLE_SECONDS
-    server = None  # type: Any
+    server: Any = None
 
     def _answer(self) -> None:
         self._sent = False
         with self.server.counted():
             try:
                 body = self._body()
-            except (_BadBody, socket.timeout) as error:
+            except (_BadBodyError, socket.timeout) as error:
                 self.close_connection = True
                 self._send(400, [("Content-Type", "text/plain")], ("%s\n" % error).encode("utf-8"))
                 return
@@ -51,7 +51,7 @@ class _Connection(BaseHTTPRequestHandler):
             return self._chunks()
         text = self.headers.get("Content-Length") or "0"
         if not text.isdigit():
-            raise _BadBody("Content-Length is not a number")
+            raise _BadBodyError("Content-Length is not a number")
         return bytes(self._exactly(int(text), time.monotonic() + _BODY_SECONDS_BASE))
 
     def _exactly(self, size: int, deadline: float) -> bytearray:
@@ -60,10 +60,10 @@ class _Connection(BaseHTTPRequestHandler):
         while len(body) < size:
             part = self.rfile.read1(min(size - len(body), _READ))
             if not part:
-                raise _BadBody("The connection ended before the body did")
+                raise _BadBodyError("The connection ended before the body did")
             body += part
             if time.monotonic() > deadline + len(body) / float(_BODY_BYTES_PER_SECOND):
-                raise _BadBody("The body comes too slowly")
+                raise _BadBodyError("The body comes too slowly")
         return body
 
     def _chunks(self) -> bytes:
@@ -74,9 +74,9 @@ class _Connection(BaseHTTPRequestHandler):
             try:
                 size = int(line.split(b";")[0], 16)
             except ValueError:
-                raise _BadBody("A chunk begins without its size")
+                raise _BadBodyError("A chunk begins without its size")
             if size < 0:
-                raise _BadBody("A chunk begins without its size")
+                raise _BadBodyError("A chunk begins without its size")
             if not size:
                 while self.rfile.readline(65536).strip():  # trailers
                     pass
@@ -93,7 +93,7 @@ class _Connection(BaseHTTPRequestHandler):
         data = ("\r\n".join(head) + "\r\n\r\n").encode("latin-1")
         self.wfile.write(data if self.command == "HEAD" else data + body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the name in the base class)
         log.debug(format, *args)
 
     def handle(self) -> None:
@@ -116,7 +116,7 @@ class HttpServer(ThreadingMixIn, TCPServer):
         self.slots = threading.BoundedSemaphore(threads)
         self._running = 0
         self._idle = threading.Condition()
-        self._thread = None  # type: Optional[threading.Thread]
+        self._thread: Optional[threading.Thread] = None
         super().__init__((host.strip("[]"), port), _Connection)
 
     def server_bind(self) -> None:
@@ -143,7 +143,7 @@ class HttpServer(ThreadingMixIn, TCPServer):
     def server_close(self) -> None:
         self.socket.close()  # not ThreadingMixIn's: that would wait for idle connections
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         log.exception("A REST connection of %s met an unexpected error", client_address)
 
     def change_running(self, by: int) -> None:

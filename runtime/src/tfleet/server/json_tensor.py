@@ -24,7 +24,7 @@ _INTEGERS = {
     "DT_UINT32": (np.uint32, 0, (1 << 32) - 1),
     "DT_UINT64": (np.uint64, 0, (1 << 64) - 1),
 }  # dtype -> numpy type and the JSON integers it takes (the small types take any int32, as their proto field does)
-_FLOATS = {"DT_FLOAT": np.float32, "DT_DOUBLE": np.float64}
+_FLOATS: Dict[str, Any] = {"DT_FLOAT": np.float32, "DT_DOUBLE": np.float64}
 _WRITABLE = {"int8", "int16", "int32", "int64", "uint8", "uint32", "uint64"}
 _TYPE_TEXT = {"float16": "half", "bool": "bool", "object": "string"}
 
@@ -150,9 +150,9 @@ class _Gathered:
 
     def __init__(self, dtype: str) -> None:
         self._dtype = dtype
-        self._values = []  # type: List[Any]
+        self._values: List[Any] = []
         self._count = 0
-        self._shape = None  # type: Optional[Tuple[int, ...]]
+        self._shape: Optional[Tuple[int, ...]] = None
         self._size = 0
 
     def add(self, value: Any) -> None:
@@ -191,7 +191,7 @@ def _shape_text(shape: Tuple[int, ...]) -> str:
 
 def _fill(value: Any, dtype: str) -> List[Any]:
     """The scalars of a nested list in row-major order; every list must fit the shape of the first ones."""
-    values = []  # type: List[Any]
+    values: List[Any] = []
     shape = _shape(value)
     rank = len(shape)
 
@@ -235,22 +235,27 @@ def _scalar(value: Any, dtype: str) -> Any:
         if isinstance(value, bool):
             return value
         raise _type_error(value, dtype)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if dtype in _FLOATS:
-        if not is_number:
-            raise _type_error(value, dtype)
-        if isinstance(value, int) and abs(value) > 1 << 64:
-            value = float(value)
-        if np.isfinite(value) and abs(value) > np.finfo(_FLOATS[dtype]).max:
-            raise invalid_argument("Cannot convert JSON value: %s to %s without loss of precision."
-                                   % (json_text.echo(value), _dtype_text(dtype)))
-        return value
+    if dtype in _FLOATS or dtype in _INTEGERS:
+        return _number(value, dtype)
+    raise unimplemented("Conversion of JSON Value: %s to type: %s" % (json_text.echo(value), _dtype_text(dtype)))
+
+
+def _number(value: Any, dtype: str) -> Any:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise _type_error(value, dtype)
     if dtype in _INTEGERS:
         _, low, high = _INTEGERS[dtype]
-        if not is_number or not isinstance(value, int) or not low <= value <= high:
+        if not isinstance(value, int) or not low <= value <= high:
             raise _type_error(value, dtype)
         return value
-    raise unimplemented("Conversion of JSON Value: %s to type: %s" % (json_text.echo(value), _dtype_text(dtype)))
+    try:
+        double = float(value)
+    except OverflowError:  # an integer of more than 300 digits
+        double = float("inf") if value > 0 else float("-inf")
+    if (np.isfinite(double) or isinstance(value, int)) and abs(double) > np.finfo(_FLOATS[dtype]).max:
+        raise invalid_argument("Cannot convert JSON value: %s to %s without loss of precision."
+                               % (json_text.echo(value), _dtype_text(dtype)))
+    return double
 
 
 def _build(values: List[Any], dtype: str, shape: Tuple[int, ...]) -> Any:
@@ -278,7 +283,7 @@ def write_predict(outputs: Mapping[str, Any], row: bool) -> bytes:
 
 
 def _rows(outputs: Mapping[str, Any]) -> str:
-    batch = None  # type: Optional[int]
+    batch: Optional[int] = None
     for alias, array in outputs.items():
         if not array.ndim:
             raise invalid_argument("Tensor name: %s has no shape information " % alias)

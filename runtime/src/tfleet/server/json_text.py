@@ -3,7 +3,7 @@ import base64
 import binascii
 import json
 import re
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 
@@ -51,10 +51,10 @@ def _parse_error(text: str, message: str, position: int) -> str:
         return "The document is empty."
     if message.startswith("Expecting ',' delimiter"):
         opened = []
-        for token in re.findall(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text[:position], re.S):
-            if token in "[{":
-                opened.append(token)
-            elif token in "]}" and opened:
+        for mark in re.findall(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text[:position], re.S):
+            if mark in ("[", "{"):
+                opened.append(mark)
+            elif mark in ("]", "}") and opened:
                 opened.pop()
         if opened and opened[-1] == "[":
             return "Missing a comma or ] after an array element."
@@ -68,7 +68,11 @@ def type_name(value: Any) -> str:
         return "Null"
     if isinstance(value, bool):
         return str(value)
-    return {dict: "Object", list: "Array", str: "String"}.get(type(value), "Number")
+    if isinstance(value, dict):
+        return "Object"
+    if isinstance(value, list):
+        return "Array"
+    return "String" if isinstance(value, str) else "Number"
 
 
 def echo(value: Any) -> str:
@@ -155,7 +159,7 @@ def proto(message: Any) -> str:
 
 def _proto_dict(message: Any) -> Any:
     # The C++ printer puts down all plain fields with their defaults first, then the chosen members of oneofs.
-    answer = {}
+    answer: Dict[str, Any] = {}
     fields = message.DESCRIPTOR.fields
     for field in [f for f in fields if not f.containing_oneof] + [f for f in fields if f.containing_oneof]:
         value = getattr(message, field.name)
@@ -195,8 +199,10 @@ def nested(texts: List[str], shape: Any, depth: Optional[int]) -> str:
     """
     for level in range(len(shape) - 1, -1, -1):
         size = shape[level]
-        groups = [texts[start:start + size] for start in range(0, len(texts), size)] if size else \
-            [[] for _ in range(int(np.prod(shape[:level], dtype=np.int64)))]  # type: List[List[str]]
+        if size:
+            groups = [texts[start:start + size] for start in range(0, len(texts), size)]
+        else:
+            groups = [[] for _ in range(int(np.prod(shape[:level], dtype=np.int64)))]
         if depth is None:
             texts = ["[" + ", ".join(group) + "]" for group in groups]
         else:

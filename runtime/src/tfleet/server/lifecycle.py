@@ -26,11 +26,11 @@ class Harness:
         self.model = model
         self.version = version
         self.path = path
-        self.servable = None  # type: Any
+        self.servable: Any = None
         self.aspired = True
         self.state = _NEW
         self.cancelled = threading.Event()
-        self.failed_stamp = None  # type: Any
+        self.failed_stamp: Any = None
         self._lock = threading.Lock()
         self._users = 0
         self._closing = False
@@ -102,10 +102,10 @@ class Manager:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopped = False
-        self._aspired = {}  # type: Dict[str, storage.Versions]
-        self._harnesses = {}  # type: Dict[str, Dict[int, Harness]]
-        self._serving = {}  # type: Dict[str, Dict[int, Harness]]
-        self._latest = {}  # type: Dict[str, Harness]
+        self._aspired: Dict[str, storage.Versions] = {}
+        self._harnesses: Dict[str, Dict[int, Harness]] = {}
+        self._serving: Dict[str, Dict[int, Harness]] = {}
+        self._latest: Dict[str, Harness] = {}
         self._thread = threading.Thread(target=self._run, name="lifecycle", daemon=True)
 
     def start(self) -> None:
@@ -158,10 +158,7 @@ class Manager:
         Raises StatusError NOT_FOUND if it is not being served.
         """
         while True:
-            if version is None:
-                harness = self._latest.get(model)
-            else:
-                harness = self._serving.get(model, {}).get(version)
+            harness = self._latest.get(model) if version is None else self._serving.get(model, {}).get(version)
             if harness is None:
                 request = "Latest(%s)" % model if version is None else "Specific(%s, %d)" % (model, version)
                 raise not_found("Servable not found for request: " + request)
@@ -245,7 +242,7 @@ class Manager:
     # Loading and unloading, each in a thread of its own
 
     def _load(self, harness: Harness) -> None:
-        error = None  # type: Optional[StatusError]
+        error: Optional[StatusError] = None
         self._board.publish(harness.model, harness.version, states.LOADING)
         log.info("Loading servable version %s", harness)
         for attempt in range(max(self._max_retries, 0) + 1):

@@ -11,7 +11,8 @@ from typing import Any, List, Optional, Tuple
 
 from .. import __version__
 from . import config as configs
-from . import executor, flags as flag_table, grpc_service, rest, storage
+from . import executor, grpc_service, rest, storage
+from . import flags as flag_table
 from .core import ServerCore, poll_config_file
 from .status import FAILED_PRECONDITION, UNAVAILABLE, StatusError, invalid_argument
 
@@ -67,9 +68,9 @@ class Server:
         self.core = ServerCore(flags, self._load)
         self._ended = threading.Event()
         self._signal = 0
-        self.grpc = None  # type: Any
-        self.service = None  # type: Any
-        self.rest = None  # type: Any
+        self.grpc: Any = None
+        self.service: Any = None
+        self.rest: Any = None
 
     def _check_flags(self) -> None:
         flags = self.flags
@@ -123,7 +124,7 @@ class Server:
         configs.check_monitoring(config)
         return configs.monitoring_path(config)
 
-    def _load(self, model: str, version: int, path: str) -> Any:
+    def _load(self, _model: str, _version: int, path: str) -> Any:
         servable = executor.load(path, self._tags, self._options)
         if self.flags.flush_filesystem_caches:
             storage.drop_page_cache(path)
@@ -131,7 +132,7 @@ class Server:
 
     # End
 
-    def _on_signal(self, number: int, frame: Any) -> None:
+    def _on_signal(self, number: int, _frame: Any) -> None:
         if self._signal and self._signal == number:
             os._exit(128 + number)  # asked twice: do not wait for the requests
         self._signal = number
@@ -172,7 +173,7 @@ def _check_ports_free(flags: flag_table.Flags) -> None:
             continue
         if not 0 < port < 65536:
             raise invalid_argument("--%s=%d is not a TCP port" % (flag, port))
-        address = flags.tfleet_bind_address or "0.0.0.0"
+        address = flags.bind_address
         problem = _bind_problem(address, port)
         if problem:
             raise StatusError(UNAVAILABLE, "Cannot listen on %s:%d: %s. Stop the process that has it (ss -ltnp names it) or "

@@ -5,7 +5,7 @@ Names, labels and buckets are TensorFlow Serving's: `/tensorflow/serving/request
 """
 import bisect
 import threading
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 LATENCY_BUCKETS = tuple(10 * 1.8 ** i for i in range(33))
 
@@ -21,7 +21,7 @@ class Counter:
         self.name = name
         self.labels = labels
         self._lock = threading.Lock()
-        self._values = {}  # type: Dict[_Labels, int]
+        self._values: Dict[_Labels, int] = {}
 
     def add(self, *values: str, amount: int = 1) -> None:
         with self._lock:
@@ -48,7 +48,7 @@ class Histogram:
         self.labels = labels
         self._buckets = buckets
         self._lock = threading.Lock()
-        self._cells = {}  # type: Dict[_Labels, Tuple[List[int], List[float]]]
+        self._cells: Dict[_Labels, Tuple[List[int], List[float]]] = {}
 
     def observe(self, value: float, *values: str) -> None:
         with self._lock:
@@ -91,7 +91,7 @@ class Metrics:
         self.request_count = Counter("/tensorflow/serving/request_count", ("model_name", "status"))
         self.request_latency = Histogram("/tensorflow/serving/request_latency", ("model_name", "API", "entrypoint"))
         self.runtime_latency = Histogram("/tensorflow/serving/runtime_latency", ("model_name", "API", "runtime"))
-        self._all = [self.request_count, self.request_latency, self.runtime_latency]
+        self._all: List[Any] = [self.request_count, self.request_latency, self.runtime_latency]
 
     def counter_value(self, name: str) -> int:
         """First cell of the counter of that name; KeyError if there is no such counter."""
@@ -102,7 +102,7 @@ class Metrics:
 
     def text(self) -> str:
         """The Prometheus page: metrics that have a value, `# TYPE` before each, no HELP."""
-        lines = []  # type: List[str]
+        lines: List[str] = []
         for metric in self._all:
             body = metric.lines()
             if body:

@@ -104,7 +104,7 @@ def _feeds(signature: Any, inputs: Mapping) -> List[Any]:
 def _wanted(signature: Any, output_filter: Sequence[str]) -> List[str]:
     if not output_filter:
         return sorted(signature.outputs)
-    seen = []  # type: List[str]
+    seen: List[str] = []
     for alias in output_filter:
         if alias not in signature.outputs:
             raise invalid_argument("output tensor alias not found in signature: %s Outputs expected to be in the set {%s}."

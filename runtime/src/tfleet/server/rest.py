@@ -4,11 +4,12 @@ import re
 import time
 import zlib
 from collections import namedtuple
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Dict, Mapping, Optional
 from urllib.parse import unquote_to_bytes
 
 from .. import wire
-from . import http_server, json_tensor, json_text, predict, status as codes
+from . import http_server, json_tensor, json_text, predict
+from . import status as codes
 from .core import ServerCore
 from .flags import Flags
 from .metadata import model_metadata
@@ -52,7 +53,7 @@ class Router:
         if not _API.match(target):
             return _NOT_FOUND
         started = time.time()
-        request = None  # type: Optional[_Request]
+        request: Optional[_Request] = None
         code = codes.OK
         try:
             if method == "OPTIONS":
@@ -122,7 +123,7 @@ class _Request:
         self.verb = ""
         self.metadata = False
         self.spec = wire.ModelSpec()
-        self._problem = invalid_argument("Malformed request: %s %s" % (method, target))  # type: Optional[StatusError]
+        self._problem: Optional[StatusError] = invalid_argument("Malformed request: %s %s" % (method, target))
         match = {"POST": _POST, "GET": _GET}[method].match(target) if method in ("POST", "GET") else None
         if match is None:
             return
@@ -168,8 +169,8 @@ def start(core: ServerCore, flags: Flags, monitoring_path: str) -> http_server.H
     """The running REST server. Raises StatusError UNAVAILABLE if the port cannot be listened on."""
     router = Router(core, flags, monitoring_path)
     # Like TensorFlow Serving: every address, IPv6 and IPv4, or IPv4 alone where there is no IPv6.
-    hosts = [flags.tfleet_bind_address] if flags.tfleet_bind_address else ["::", "0.0.0.0"]
-    problem = None  # type: Optional[OSError]
+    hosts = [flags.tfleet_bind_address] if flags.tfleet_bind_address else ["::", flags.bind_address]
+    problem: Optional[OSError] = None
     for host in hosts:
         try:
             server = http_server.HttpServer(host, flags.rest_api_port, router.answer, max(flags.rest_api_num_threads, 1))

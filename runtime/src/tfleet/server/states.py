@@ -17,7 +17,7 @@ class Board:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._models = {}  # type: Dict[str, Dict[int, State]]
+        self._models: Dict[str, Dict[int, State]] = {}
         self._closed = False
 
     def publish(self, model: str, version: int, state: int, error: Optional[StatusError] = None) -> None:

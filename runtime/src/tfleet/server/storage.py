@@ -29,7 +29,7 @@ def parse_version(name: str) -> int:
 
 def index(base_path: str) -> Dict[int, str]:
     """Version number -> child name of base_path. Of two names with one number the later in string order wins."""
-    found = {}  # type: Dict[int, str]
+    found: Dict[int, str] = {}
     for name in sorted(os.listdir(base_path)):
         try:
             number = parse_version(name)
@@ -93,7 +93,7 @@ def poll(models: Dict[str, Any], missing_path_blocks_only_itself: bool) -> Dict[
     One missing base_path abandons the whole poll (StatusError), as TensorFlow Serving does, unless
     missing_path_blocks_only_itself: then only that model is left out of the answer.
     """
-    answer = {}  # type: Dict[str, Versions]
+    answer: Dict[str, Versions] = {}
     for name in sorted(models):
         try:
             answer[name] = aspired(name, models[name].base_path, models[name].model_version_policy)
