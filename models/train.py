@@ -8,9 +8,10 @@
 Needs models/requirements.txt. Seeds are fixed.
 """
 import argparse
-import os
 import sys
 from pathlib import Path
+
+from training import classifier, detector, net
 
 HERE = Path(__file__).resolve().parent
 
@@ -25,22 +26,15 @@ def main() -> int:
     if options.quick and options.out.resolve() == HERE:
         parser.error("--quick makes models that know nothing: give --out another directory than %s" % HERE)
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    tf.config.experimental.enable_op_determinism()
+    net.configure(options.threads)
 
     def say(line: str) -> None:
         print(line, flush=True)
 
     try:
         if options.model in ("all", "digits"):
-            from training import classifier
             classifier.release(options.out, options.quick, say)
         if options.model in ("all", "digits_detector"):
-            from training import detector
             detector.release(options.out, options.quick, say)
     except ValueError as error:
         print("train.py: %s" % error, file=sys.stderr)

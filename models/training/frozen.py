@@ -21,13 +21,16 @@ def freeze(build: Callable[[], None]) -> tf.compat.v1.GraphDef:
         build()
         definition = graph.as_graph_def()
     for node in definition.node:
-        known = graph.op_def_for_type(node.op)
-        for attribute in known.attr:
-            if attribute.HasField("default_value") and attribute.name in node.attr:
-                if node.attr[attribute.name] == attribute.default_value:
-                    del node.attr[attribute.name]
+        for known in graph.op_def_for_type(node.op).attr:
+            if known.HasField("default_value") and known.name in node.attr and node.attr[known.name] == known.default_value:
+                del node.attr[known.name]
     definition.library.Clear()
     return definition
+
+
+def read_graph(path: Path) -> tf.compat.v1.GraphDef:
+    """Return the graph in a frozen_graph.pb."""
+    return tf.compat.v1.GraphDef.FromString(Path(path).read_bytes())
 
 
 class FrozenGraph:
@@ -44,7 +47,7 @@ class FrozenGraph:
 
     @classmethod
     def load(cls, path: Path, threads: int = 1) -> "FrozenGraph":
-        return cls(tf.compat.v1.GraphDef.FromString(Path(path).read_bytes()), threads)
+        return cls(read_graph(path), threads)
 
     def run(self, signature: dict, inputs: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Answer `inputs` (alias to array) by `signature` ({"inputs": {alias: tensor name}, "outputs": {…}})."""
@@ -57,7 +60,8 @@ class FrozenGraph:
             tensor = self.graph.get_tensor_by_name(tensor_name)
             found = (tensor.dtype.name, tensor.shape.as_list())
             if found != expected[alias]:
-                raise ValueError("%s (%s) is %s %s; the signature promises %s %s" % ((alias, tensor_name) + found + expected[alias]))
+                raise ValueError("%s (%s) is %s %s; the signature promises %s %s"
+                                 % (alias, tensor_name, *found, *expected[alias]))
 
 
 def write_release(directory: Path, definition: tf.compat.v1.GraphDef, metrics: dict, golden_meta: dict,

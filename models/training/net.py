@@ -14,6 +14,14 @@ MOMENTUM = 0.98
 ConvFunction = Callable[[str, tf.Tensor], tf.Tensor]
 
 
+def configure(threads: int) -> None:
+    """Make training repeatable and let it use `threads` cores. Call before anything is computed."""
+    tf.get_logger().setLevel("ERROR")  # resize_nearest_neighbor is deprecated in TensorFlow 2, and all that 1.15 has
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.experimental.enable_op_determinism()
+
+
 class Conv(NamedTuple):
     """One convolution. `norm` False makes an output layer: a bias, no normalisation, no ReLU."""
 
