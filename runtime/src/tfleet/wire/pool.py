@@ -27,7 +27,7 @@ _UNPACKABLE = (_FIELD.TYPE_STRING, _FIELD.TYPE_BYTES)
 _STATEMENT = re.compile(
     r"(?P<block>message|enum|oneof) (?P<block_name>\w+) \{"
     r"|map<(?P<key>\w+), (?P<map_value>[\w.]+)> (?P<map_name>\w+) = (?P<map_number>\d+);"
-    r"|(?:(?P<label>repeated|optional) )?(?P<type>[\w.]+) (?P<name>\w+) = (?P<number>\d+);"
+    r"|(?:(?P<label>repeated|optional) )?(?P<type>[\w.]+) (?P<name>\w+) = (?P<number>\d+)(?: \[json_name = \"(?P<json>\w+)\"\])?;"
     r"|(?P<value_name>\w+) = (?P<value>\d+);"
     r"|(?P<end>\})"
 )
@@ -54,7 +54,7 @@ class _Reader(object):
             self._statement(line.strip(), blocks)
 
     def _statement(self, line: str, blocks: List[Tuple[str, Any, str]]) -> None:
-        match = _STATEMENT.match(line)
+        match = _STATEMENT.fullmatch(line)
         if match is None:
             raise ValueError("not a statement of the schema: %r" % line)
         kind, block, scope = blocks[-1]
@@ -71,7 +71,9 @@ class _Reader(object):
         elif part["value_name"]:
             block.value.add(name=part["value_name"], number=int(part["value"]))
         else:
-            self._field(block, scope, part["type"], part["name"], int(part["number"]), part["label"], kind == "oneof")
+            field = self._field(block, scope, part["type"], part["name"], int(part["number"]), part["label"], kind == "oneof")
+            if part["json"]:
+                field.json_name = part["json"]
 
     def _open(self, keyword: str, name: str, kind: str, block: Any, scope: str) -> Tuple[str, Any, str]:
         full_name = "%s.%s" % (scope, name)
@@ -84,7 +86,7 @@ class _Reader(object):
 
     def _field(
         self, message: Any, scope: str, type_name: str, name: str, number: int, label: Optional[str], in_oneof: bool
-    ) -> None:
+    ) -> Any:
         repeated = label == "repeated"
         field = message.field.add(
             name=name, number=number, label=_FIELD.LABEL_REPEATED if repeated else _FIELD.LABEL_OPTIONAL
@@ -103,6 +105,7 @@ class _Reader(object):
             field.proto3_optional = True
             field.oneof_index = len(message.oneof_decl)
             message.oneof_decl.add(name="_" + name)
+        return field
 
     def _map(self, message: Any, scope: str, name: str, number: int, key: str, value: str) -> None:
         entry_name = "".join(word.capitalize() for word in name.split("_")) + "Entry"

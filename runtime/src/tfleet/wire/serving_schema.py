@@ -124,8 +124,8 @@ message ModelSpec {
   string signature_name = 3;
 }
 message StatusProto {
-  tensorflow.error.Code error_code = 1;
-  string error_message = 2;
+  tensorflow.error.Code error_code = 1 [json_name = "error_code"];
+  string error_message = 2 [json_name = "error_message"];
 }
 """,
     ),
@@ -277,7 +277,7 @@ message ModelVersionStatus {
   StatusProto status = 3;
 }
 message GetModelStatusResponse {
-  repeated ModelVersionStatus model_version_status = 1;
+  repeated ModelVersionStatus model_version_status = 1 [json_name = "model_version_status"];
 }
 message ReloadConfigRequest {
   ModelServerConfig config = 1;
