@@ -82,10 +82,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 manifest:
-  description: The manifest in the archive. Null, as RV(sha256) and RV(bytes), in check mode when O(src) does not exist yet.
+  description: The manifest in the archive. Null, as the digests and RV(bytes), in check mode when O(src) does not exist yet.
   returned: success
   type: dict
   sample: {"format": 1, "model": "digits", "version": 2, "variant": "native", "source_version": null, "files": [], "provenance": {}}
+manifest_sha256:
+  description: SHA-256 of C(manifest.json) in the archive, the same as of the file in a version directory made from it.
+  returned: success
+  type: str
+  sample: 5b2c1a0f8e7d6c5b4a39281706f5e4d3c2b1a09f8e7d6c5b4a39281706f5e4d3
 sha256:
   description: SHA-256 of the archive, 64 hexadecimal digits.
   returned: success
@@ -103,6 +108,7 @@ dest:
   sample: /srv/releases/digits-2.tar
 """
 
+import hashlib
 import os
 
 from ansible.module_utils.basic import AnsibleModule
@@ -120,8 +126,8 @@ def ensure(params, check_mode):
     src, dest = params["src"], params["dest"]
     if check_mode and not os.path.lexists(src):
         # What makes the SavedModel did not run either.
-        return {"changed": not os.path.lexists(dest), "manifest": None, "sha256": None, "bytes": None, "dest": dest,
-                "msg": "Would release %s as %s once it is there." % (src, dest)}
+        return {"changed": not os.path.lexists(dest), "manifest": None, "manifest_sha256": None, "sha256": None, "bytes": None,
+                "dest": dest, "msg": "Would release %s as %s once it is there." % (src, dest)}
     manifest = manifests.build(src, params["model"], params["version"], params["variant"], params["source_version"])
     digest, size = release_archive.write(None, src, manifest)
     before = _existing(dest, manifest)
@@ -135,6 +141,7 @@ def ensure(params, check_mode):
     return {
         "changed": changed,
         "manifest": manifest,
+        "manifest_sha256": hashlib.sha256(manifests.dump(manifest)).hexdigest(),
         "sha256": digest,
         "bytes": size,
         "dest": dest,
@@ -179,7 +186,7 @@ def main():
     try:
         result = ensure(module.params, module.check_mode)
     except ModuleError as error:
-        module.fail_json(msg=str(error), **error.result)
+        module.fail_json(**dict(error.result, msg=str(error)))
     except OSError as error:
         module.fail_json(msg="The release %s could not be made from %s: %s. Check that both are readable and the disk has room."
                          % (module.params["dest"], module.params["src"], error))

@@ -257,7 +257,7 @@ def main():
     try:
         result = ensure(module.params, module.check_mode)
     except ModuleError as error:
-        module.fail_json(msg=str(error), **error.result)
+        module.fail_json(**dict(error.result, msg=str(error)))
     except OSError as error:
         module.fail_json(msg="The process of %s could not be brought to state %s: %s. Check who owns that file and its directory."
                          % (module.params["pid_file"], module.params["state"], error))

@@ -276,7 +276,7 @@ def main():
     try:
         result = ensure(module.params, module.check_mode)
     except ModuleError as error:
-        module.fail_json(msg=str(error), **error.result)
+        module.fail_json(**dict(error.result, msg=str(error)))
     except OSError as error:
         module.fail_json(msg="Version %d of %s could not be brought to state %s in %s: %s. What was begun is finished or cleaned up by the next "
                          "run, once that is put right." % (module.params["version"], module.params["model"], module.params["state"],

@@ -1,4 +1,5 @@
 """The module model_version: a version is there, verified, or gone, or aside; and the server never sees half of one."""
+import hashlib
 import json
 import os
 import tarfile
@@ -85,6 +86,12 @@ def test_check_mode_before_the_release_was_copied(ensure, deploy, base, tmp_path
     assert (result["changed"], result["versions"], result["manifest"]) == (True, [1], None)
     deploy(1)
     assert ensure(check_mode=True, src=str(tmp_path / "not yet.tar"))["changed"] is False
+
+
+def test_the_manifest_in_place_is_the_one_that_model_release_told(run_module, deploy, base, tmp_path):
+    deploy(1)
+    told = run_module("model_release", src=str(tmp_path / "saved_model-1"), dest=str(tmp_path / "digits-1.tar"), model="digits", version=1)
+    assert hashlib.sha256((base / "1" / "manifest.json").read_bytes()).hexdigest() == told["manifest_sha256"]
 
 
 def test_a_version_directory_is_a_release_too(ensure, deploy, base, tmp_path):
