@@ -25,6 +25,7 @@ _PARSE_ERRORS = (
 )
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')
 _SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_LARGEST_FLOAT = 3.4028234e38
 _INDENT = "    "
 
 
@@ -77,7 +78,9 @@ def type_name(value: Any) -> str:
 
 def echo(value: Any) -> str:
     """A value as errors show it."""
-    text = decimal(value, np.float32) if isinstance(value, float) else _pretty(value, 0)
+    if isinstance(value, float):
+        return decimal(value, np.float32 if not abs(value) > _LARGEST_FLOAT else np.float64)
+    text = _pretty(value, 0)
     return text[:ECHO_LIMIT]
 
 
