@@ -72,7 +72,7 @@ HELD_OUT_SEED = 100
 # Small, because noise does not compress and the golden set is committed.
 GOLDEN_SHAPES = ((120, 160), (160, 128), (180, 240))
 GOLDEN_SEED = 101
-DEMO_SEED = 1158
+DEMO_SEED = 1158  # picked by eye: legible, and every digit in it is found
 
 
 def forward(conv: ConvFunction, pixels: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
