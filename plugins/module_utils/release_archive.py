@@ -5,6 +5,7 @@
 ``open_release(path)`` gives an object with ``manifest`` (dict), ``content`` (the manifest's bytes) and
 ``open(name)`` (a binary stream of one listed file), whether ``path`` is an archive or a version directory.
 """
+import errno
 import hashlib
 import io
 import os
@@ -95,11 +96,12 @@ class ArchiveRelease:
             self.content = self._tar.extractfile(content).read()  # type: ignore[union-attr] # it is a regular file
             self.manifest = manifests.parse(self.content, "manifest.json in %s" % path)
             self._check_members()
-        except (tarfile.TarError, EOFError, ValueError) as error:
+        except BaseException as error:
             self.close()
-            raise ReleaseError("%s is damaged or cut off: %s. Copy it again, or build the release again with model_release." % (path, error)) from error
-        except BaseException:
-            self.close()
+            # Python 3.6 seeks before the start of a tar that holds nothing, which the kernel refuses.
+            if isinstance(error, (tarfile.TarError, EOFError, ValueError)) or getattr(error, "errno", None) == errno.EINVAL:
+                raise ReleaseError("%s is damaged or cut off: %s. Copy it again, or build the release again with model_release."
+                                   % (path, error)) from error
             raise
 
     def open(self, name):

@@ -143,7 +143,9 @@ def test_parse_says_what_is_wrong(model, change, word):
         manifests.parse(json.dumps(manifest).encode("utf-8"), "here")
 
 
-@pytest.mark.parametrize("content, word", [(b"{", "not JSON"), (b"[]", "no JSON object"), (b"\xff", "not JSON"), (b" " * (manifests.MAX_BYTES + 1), "larger")])
+@pytest.mark.parametrize("content, word", [
+    (b"{", "not JSON"), (b"[]", "no JSON object"), (b"\xff", "not JSON"), (b" " * (manifests.MAX_BYTES + 1), "larger"),
+], ids=["cut off", "list", "not UTF-8", "too long"])
 def test_parse_refuses_what_is_no_manifest(content, word):
     with pytest.raises(manifests.ManifestError, match=word):
         manifests.parse(content, "here")

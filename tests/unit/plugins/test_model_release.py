@@ -136,7 +136,7 @@ def test_another_release_of_the_same_version_is_not_overwritten(params):
     assert sha256(params["dest"]) == before
 
 
-@pytest.mark.parametrize("content", [b"", b"my thesis", b"\0" * 10240])
+@pytest.mark.parametrize("content", [b"", b"my thesis", b"\0" * 10240], ids=["empty", "text", "empty tar"])
 def test_another_file_is_not_overwritten(params, content):
     with open(params["dest"], "wb") as stream:
         stream.write(content)
