@@ -11,7 +11,7 @@ from tfleet import wire
 class Server(object):
     """`answers` maps an RPC path to a function (request, context) -> response; `seen` lists the requests."""
 
-    def __init__(self, answers):
+    def __init__(self, answers, socket=None):
         self.answers = answers
         self.seen = []
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
@@ -19,6 +19,8 @@ class Server(object):
         self._server.add_generic_rpc_handlers((self,))
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self.address = "127.0.0.1:%d" % self.port
+        if socket:
+            self._server.add_insecure_port(socket)
         self._server.start()
 
     def service(self, details):
@@ -42,11 +44,11 @@ class Server(object):
 
 @pytest.fixture
 def serve():
-    """serve({path: function}) -> Server, stopped after the test."""
+    """serve({path: function}) -> Server, stopped after the test; `socket` is one more address to listen on."""
     servers = []
 
-    def start(answers):
-        servers.append(Server(answers))
+    def start(answers, socket=None):
+        servers.append(Server(answers, socket))
         return servers[-1]
 
     yield start

@@ -186,3 +186,10 @@ def test_varints_of_every_length():
     assert varint.decode(encoded).tolist() == numbers.tolist()
     with pytest.raises(ValueError, match="middle of a number"):
         varint.decode(b"\x01\x80")
+    with pytest.raises(ValueError, match="longer than 10"):
+        varint.decode(b"\x80" * 10 + b"\x01")
+
+
+def test_endless_numbers_cost_no_time():
+    with pytest.raises(ValueError, match="ends before the lengths"):
+        tensors.to_numpy(with_shape(2, dtype=7, tensor_content=b"\xff" * (1 << 22)))

@@ -126,8 +126,9 @@ def _stdout_kept_clean() -> Iterator[None]:
     saved = os.dup(1)
     os.dup2(2, 1)
     try:
-        yield
+        # sys.stdout may be another stream than file descriptor 1, if main() was called from Python.
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
-        sys.stdout.flush()
         os.dup2(saved, 1)
         os.close(saved)

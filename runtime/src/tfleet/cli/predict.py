@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
     labels = _labels(args, golden)
     with _client(args) as client:
         requests = _requests(args, golden, client)
-        answers, latencies = _send(args, client, requests, args.signature or (golden.meta.get("signature_name") if golden else ""))
+        signature = args.signature or (golden.meta.get("signature_name") if golden else None) or ""
+        answers, latencies = _send(args, client, requests, signature)
     first = answers[0]
     result: Dict[str, Any] = {
         "model": first.model,

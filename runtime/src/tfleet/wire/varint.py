@@ -1,6 +1,11 @@
 """Protocol buffer varints for whole numpy arrays at once."""
 
+from typing import Tuple
+
 import numpy as np
+
+LONGEST = 10
+"""Bytes of 64 bits, seven to a byte. Reading more would let a short message cost much time."""
 
 
 def decode(payload: bytes) -> np.ndarray:
@@ -15,6 +20,8 @@ def decode(payload: bytes) -> np.ndarray:
         return octets.astype(np.uint64)
     starts = np.concatenate((np.zeros(1, ends.dtype), ends[:-1] + 1))
     lengths = ends - starts + 1
+    if lengths.max() > LONGEST:
+        raise ValueError("a packed field has a number longer than %d bytes" % LONGEST)
     values = np.zeros(ends.size, np.uint64)
     for place in range(int(lengths.max())):
         longer = lengths > place
@@ -52,3 +59,16 @@ def encode_one(value: int) -> bytes:
         value >>= 7
     octets.append(value)
     return bytes(octets)
+
+
+def decode_one(data: bytes, position: int) -> Tuple[int, int]:
+    """The integer that begins at a position, and the position after it. Raises ValueError if it is cut off or too long."""
+    value = shift = 0
+    while position < len(data) and shift < 7 * LONGEST:
+        octet = data[position]
+        position += 1
+        value |= (octet & 0x7F) << shift
+        if octet < 0x80:
+            return value, position
+        shift += 7
+    raise ValueError("a number is cut off or longer than %d bytes" % LONGEST)
