@@ -14,6 +14,7 @@ CONFIG = """model_config_list {
            version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 } version_labels { key: "gone" value: 9 } }
   config { name: "pair" base_path: "%(root)s/pair" model_platform: "tensorflow" }
   config { name: "types" base_path: "%(root)s/types" model_platform: "tensorflow" }
+  config { name: "examples" base_path: "%(root)s/examples" model_platform: "tensorflow" }
   config { name: "slow" base_path: "%(root)s/slow" model_platform: "tensorflow" }
 }
 """
@@ -83,6 +84,31 @@ def types(path):
     _save(path, build)
 
 
+def examples(path):
+    """Takes tf.Examples with the float feature x: scores [x, 2x] of the classes a and b, and the value x / 2 + 2."""
+
+    def build(tf, v1):
+        serialized = v1.placeholder(tf.string, [None], name="tf_example")
+        x = v1.parse_example(serialized, {"x": v1.FixedLenFeature([1], tf.float32, default_value=[0.0])})["x"]
+        scores = tf.concat([x, x * 2.0], 1, name="scores")
+        classes = tf.tile([["a", "b"]], [tf.shape(x)[0], 1], name="classes")
+        value = tf.add(x * 0.5, 2.0, name="value")
+        return {
+            "serving_default": ({"inputs": serialized}, {"classes": classes, "scores": scores}),
+            "only_scores": ({"inputs": serialized}, {"scores": scores}),
+            "regress": ({"inputs": serialized}, {"outputs": value}),
+            "wide": ({"inputs": serialized}, {"outputs": scores, "scores": value[0]}),
+            "wide_regress": ({"inputs": serialized}, {"outputs": scores}),
+            "flat": ({"inputs": serialized}, {"scores": x[:, 0]}),
+            "three": ({"inputs": serialized}, {"a": x, "b": scores, "c": value}),
+            "odd_input": ({"other": serialized}, {"outputs": value}),
+            "odd_output": ({"inputs": serialized}, {"other": value}),
+            "two_inputs": ({"inputs": serialized, "more": serialized}, {"outputs": value}),
+        }
+
+    _save(path, build)
+
+
 def slow(path):
     """Counts to n (int64 scalar), one loop step at a time: about 100 000 steps a second."""
 
@@ -100,6 +126,7 @@ def write(root):
     half_plus(os.path.join(root, "half", "2"), 3)
     pair(os.path.join(root, "pair", "7"))
     types(os.path.join(root, "types", "1"))
+    examples(os.path.join(root, "examples", "3"))
     slow(os.path.join(root, "slow", "1"))
     with open(os.path.join(root, "model.config"), "w") as config:
         config.write(CONFIG % {"root": root})

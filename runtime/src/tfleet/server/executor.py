@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from .. import wire
 from .status import DATA_LOSS, INTERNAL, INVALID_ARGUMENT, StatusError, not_found
@@ -167,6 +167,15 @@ def load(path: str, tags: Sequence[str], options: SessionOptions) -> SavedModel:
                   for name, definition in meta_graph.signature_def.items()}
     log.info("SavedModel load for tags { %s }; took %d microseconds.", " ".join(tags), (time.time() - started) * 1e6)
     return SavedModel(graph, session, signatures)
+
+
+def read_records(path: str) -> Iterator[bytes]:
+    """The records of an uncompressed TFRecord file. Raises StatusError, DATA_LOSS if it is none."""
+    tf = tensorflow()
+    try:
+        yield from tf.compat.v1.io.tf_record_iterator(path)
+    except tf.errors.OpError as error:
+        raise StatusError(error.error_code, error.message)
 
 
 def _close(session: Any) -> None:

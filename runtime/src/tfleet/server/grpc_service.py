@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import grpc
 
 from .. import wire
+from . import inference
 from . import status as codes
 from .core import ServerCore
 from .flags import Flags
@@ -40,6 +41,9 @@ class Service(grpc.GenericRpcHandler):
         self._health_changed = threading.Condition()
         self._methods: Dict[str, Any] = {
             wire.PREDICT: self._unary(self._predict),
+            wire.CLASSIFY: self._unary(self._classify),
+            wire.REGRESS: self._unary(self._regress),
+            wire.MULTI_INFERENCE: self._unary(self._multi_inference),
             wire.GET_MODEL_METADATA: self._unary(self._metadata),
             wire.GET_MODEL_STATUS: self._unary(self._status),
             wire.RELOAD_CONFIG: self._unary(self._reload),
@@ -79,6 +83,18 @@ class Service(grpc.GenericRpcHandler):
         request = _parse(wire.PredictRequest, data)
         return self._measured(request.model_spec.name, "Predict",
                               lambda: predict(self._core, request, _timeout_ms(context), self._as_content))
+
+    def _classify(self, data: bytes, context: Any) -> bytes:
+        request = _parse(wire.ClassificationRequest, data)
+        return self._measured(request.model_spec.name, "Classify", lambda: inference.classify(self._core, request, _timeout_ms(context)))
+
+    def _regress(self, data: bytes, context: Any) -> bytes:
+        request = _parse(wire.RegressionRequest, data)
+        return self._measured(request.model_spec.name, "Regress", lambda: inference.regress(self._core, request, _timeout_ms(context)))
+
+    def _multi_inference(self, data: bytes, context: Any) -> bytes:
+        request = _parse(wire.MultiInferenceRequest, data)
+        return bytes(inference.multi_inference(self._core, request, _timeout_ms(context)).SerializeToString())
 
     def _metadata(self, data: bytes, _context: Any) -> bytes:
         return bytes(model_metadata(self._core, _parse(wire.GetModelMetadataRequest, data)).SerializeToString())

@@ -11,9 +11,10 @@ from typing import Any, List, Optional, Tuple
 
 from .. import __version__
 from . import config as configs
-from . import executor, grpc_service, rest, storage
+from . import executor, grpc_service, rest, storage, warmup
 from . import flags as flag_table
 from .core import ServerCore, poll_config_file
+from .lifecycle import Harness
 from .status import FAILED_PRECONDITION, UNAVAILABLE, StatusError, invalid_argument
 
 log = logging.getLogger(__name__)
@@ -124,8 +125,16 @@ class Server:
         configs.check_monitoring(config)
         return configs.monitoring_path(config)
 
-    def _load(self, _model: str, _version: int, path: str) -> Any:
+    def _load(self, model: str, version: int, path: str) -> Any:
         servable = executor.load(path, self._tags, self._options)
+        if self.flags.enable_model_warmup:
+            harness = Harness(model, version, path)
+            harness.servable = servable
+            try:
+                warmup.replay(self.core.metrics, harness, max(self.flags.num_request_iterations_for_warmup, 1))
+            except StatusError:
+                servable.close()
+                raise
         if self.flags.flush_filesystem_caches:
             storage.drop_page_cache(path)
         return servable

@@ -91,7 +91,8 @@ class Metrics:
         self.request_count = Counter("/tensorflow/serving/request_count", ("model_name", "status"))
         self.request_latency = Histogram("/tensorflow/serving/request_latency", ("model_name", "API", "entrypoint"))
         self.runtime_latency = Histogram("/tensorflow/serving/runtime_latency", ("model_name", "API", "runtime"))
-        self._all: List[Any] = [self.request_count, self.request_latency, self.runtime_latency]
+        self.warmup_latency = Histogram("/tensorflow/serving/model_warmup_latency", ("model_path", "status"))
+        self._all: List[Any] = [self.request_count, self.request_latency, self.runtime_latency, self.warmup_latency]
 
     def counter_value(self, name: str) -> int:
         """First cell of the counter of that name; KeyError if there is no such counter."""

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from .. import wire
 from .core import ServerCore
 from .lifecycle import Harness
+from .metrics import Metrics
 from .status import failed_precondition, invalid_argument
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -18,19 +19,24 @@ def predict(core: ServerCore, request: Any, timeout_ms: Optional[int], as_conten
     typed fields. Raises StatusError.
     """
     with core.use(request.model_spec if request.HasField("model_spec") else None) as harness:
-        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-        signature = harness.servable.signatures.get(name)
-        if signature is None:
-            raise failed_precondition('Serving signature key "%s" not found.' % name)
-        outputs = run(core, harness, signature, _Decoded(request.inputs), request.output_filter, timeout_ms, "Predict")
-        response = wire.PredictResponse()
-        response.model_spec.name = request.model_spec.name
-        response.model_spec.version.value = harness.version
-        response.model_spec.signature_name = name
-        encode = wire.tensors.to_proto if as_content else wire.tensors.to_typed_proto
-        for alias, array in outputs.items():
-            response.outputs[alias].CopyFrom(encode(array))
-        return response
+        return predict_on(core.metrics, harness, request, timeout_ms, as_content)
+
+
+def predict_on(metrics: Metrics, harness: Harness, request: Any, timeout_ms: Optional[int], as_content: bool = False) -> Any:
+    """Like predict, on a version that is already held, whatever model the request names."""
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    signature = harness.servable.signatures.get(name)
+    if signature is None:
+        raise failed_precondition('Serving signature key "%s" not found.' % name)
+    outputs = run(metrics, harness, signature, _Decoded(request.inputs), request.output_filter, timeout_ms, "Predict")
+    response = wire.PredictResponse()
+    response.model_spec.name = request.model_spec.name
+    response.model_spec.version.value = harness.version
+    response.model_spec.signature_name = name
+    encode = wire.tensors.to_proto if as_content else wire.tensors.to_typed_proto
+    for alias, array in outputs.items():
+        response.outputs[alias].CopyFrom(encode(array))
+    return response
 
 
 class _Decoded(Mapping):
@@ -52,7 +58,7 @@ class _Decoded(Mapping):
         return len(self._inputs)
 
 
-def run(core: ServerCore, harness: Harness, signature: Any, inputs: Mapping, output_filter: Sequence[str],
+def run(metrics: Metrics, harness: Harness, signature: Any, inputs: Mapping, output_filter: Sequence[str],
         timeout_ms: Optional[int], api: str) -> Dict[str, Any]:
     """The outputs of a signature by alias, in alias order, as numpy arrays.
 
@@ -63,7 +69,7 @@ def run(core: ServerCore, harness: Harness, signature: Any, inputs: Mapping, out
     wanted = _wanted(signature, output_filter)
     started = time.time()
     arrays = harness.servable.run(feeds, [signature.outputs[alias].name for alias in wanted], timeout_ms)
-    core.metrics.runtime_latency.observe((time.time() - started) * 1e6, harness.model, api, "TF1")
+    metrics.runtime_latency.observe((time.time() - started) * 1e6, harness.model, api, "TF1")
     return OrderedDict(zip(wanted, arrays))
 
 

@@ -8,7 +8,7 @@ from typing import Dict, Mapping, Optional
 from urllib.parse import unquote_to_bytes
 
 from .. import wire
-from . import http_server, json_tensor, json_text, predict
+from . import http_server, inference, json_examples, json_tensor, json_text, predict
 from . import status as codes
 from .core import ServerCore
 from .flags import Flags
@@ -83,7 +83,7 @@ class Router:
         if request.verb == "predict":
             return self._predict(request, body)
         if request.verb:
-            raise codes.unimplemented("%s is not supported by this version of tfleet serve" % request.verb)
+            return self._infer(request, body)
         if not request.model:
             raise invalid_argument("Missing model name in request.")
         if request.metadata:
@@ -102,8 +102,16 @@ class Router:
 
             asked = json_tensor.read_predict(body, inputs_of)
             signature = signatures[asked.signature_name or predict.DEFAULT_SIGNATURE]
-            outputs = predict.run(self._core, harness, signature, asked.inputs, (), self._timeout_ms, "Predict")
+            outputs = predict.run(self._core.metrics, harness, signature, asked.inputs, (), self._timeout_ms, "Predict")
             return json_tensor.write_predict(outputs, asked.row)
+
+    def _infer(self, request: "_Request", body: bytes) -> bytes:
+        asked = json_examples.REQUESTS[request.verb]()
+        asked.model_spec.CopyFrom(request.spec)
+        json_examples.read_examples(body, asked)
+        if request.verb == "classify":
+            return json_examples.write_classification(inference.classify(self._core, asked, self._timeout_ms).result)
+        return json_examples.write_regression(inference.regress(self._core, asked, self._timeout_ms).result)
 
     def _metadata(self, request: "_Request") -> bytes:
         asked = wire.GetModelMetadataRequest(metadata_field=["signature_def"])

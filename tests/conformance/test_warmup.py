@@ -1,0 +1,78 @@
+"""Section 8 of the specification: recorded requests run before a version becomes AVAILABLE, and any failure fails its load."""
+
+import struct
+
+import pytest
+from google.protobuf import text_format
+from live_server import LiveServer, free_ports, run_to_end
+from test_lifecycle_live import release
+
+from tfleet import wire
+
+PREDICT = 'predict_log { request { model_spec { name: "whatever" } inputs { key: "%s" value { dtype: DT_FLOAT tensor_shape { dim { size: 1 } } } } } }'
+
+
+def crc32c(data):
+    """The Castagnoli sum with TFRecord's mask, bit by bit: short texts only."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def record(data):
+    length = struct.pack("<Q", len(data))
+    return length + struct.pack("<I", crc32c(length)) + data + struct.pack("<I", crc32c(data))
+
+
+def logged(text):
+    return record(text_format.Parse(text, wire.PredictionLog()).SerializeToString())
+
+
+@pytest.fixture
+def base(own_models, model_files):
+    release(model_files, 1, own_models, 1)
+    (own_models / "1" / "assets.extra").mkdir(exist_ok=True)
+    return own_models
+
+
+def warmup_file(base):
+    return base / "1" / "assets.extra" / "tf_serving_warmup_requests"
+
+
+def test_requests_are_replayed(base):
+    warmup_file(base).write_bytes(logged(PREDICT % "x") * 3 + record(b""))
+    with LiveServer("--model_base_path=%s" % base, "--num_request_iterations_for_warmup=2") as server:
+        assert server.predict("default", [2.0]) == (1, [3.0])
+        assert "Number of warmup records read: 4." in server.log
+
+
+def test_without_a_file_it_is_said(base):
+    with LiveServer("--model_base_path=%s" % base) as server:
+        assert "No warmup data file found at %s" % warmup_file(base) in server.log
+
+
+FAILURES = [
+    ("the request's own error", logged(PREDICT % "z"), "INVALID_ARGUMENT: Signature input alias: x(feed name: x:0) not found in request"),
+    ("no TFRecord", b"this is certainly not a file of records", "Please verify your warmup data is in TFRecord format."),
+    ("no PredictionLog", record(b"\xff\xff\xff"), "INVALID_ARGUMENT: Failed to parse warmup record: "),
+    ("session_run_log", logged("session_run_log {}"), "UNIMPLEMENTED: "),
+    ("too many", record(b"") * 1001, "INVALID_ARGUMENT: Number of warmup records exceeds the maximum (1000) at "),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), [case[1:] for case in FAILURES], ids=[case[0] for case in FAILURES])
+def test_a_failure_fails_the_load(base, content, message):
+    warmup_file(base).write_bytes(content)
+    code, out, _ = run_to_end("--port=%d" % free_ports(1)[0], "--model_base_path=%s" % base, "--max_num_load_retries=0")
+    assert code == 255
+    assert message in out
+
+
+def test_it_can_be_turned_off(base):
+    warmup_file(base).write_bytes(b"damaged")
+    with LiveServer("--model_base_path=%s" % base, "--enable_model_warmup=false") as server:
+        assert server.predict("default", [2.0]) == (1, [3.0])
