@@ -247,7 +247,7 @@ def rest():
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_POST = do_GET
+            do_POST = do_GET  # noqa: N815 (http.server's names)
 
             def log_message(self, *unused):
                 """Nothing on stderr."""

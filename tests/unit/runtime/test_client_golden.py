@@ -52,7 +52,7 @@ def test_strings(path):
     assert golden.compare(read, [{"y": np.array([b"one"], dtype=object)}]).ok
     wrong = golden.compare(read, [{"y": np.array([b"two"], dtype=object)}])
     assert wrong.problems == ["Output 'y' of example 0 is b'two' instead of b'one' at element 0."]
-    with pytest.raises(TfleetError, match="'x' has a string that ends in a zero byte"):
+    with pytest.raises(TfleetError, match=r"'x' has a string that ends in a zero byte"):
         golden.write(path, {}, [({"x": np.array([b"a\0"], dtype=object)}, {})])
 
 
@@ -110,7 +110,7 @@ def test_missing_outputs_and_other_shapes(path):
         "Output 'y' of example 0 has shape [1, 1] instead of [1, 2].",
     ]
     assert result.worst["abs"] is None
-    with pytest.raises(ValueError, match="1 answers for 2 examples"):
+    with pytest.raises(ValueError, match=r"1 answers for 2 examples"):
         golden.compare(read, answers()[:1])
 
 
@@ -151,5 +151,5 @@ def test_damaged_archive(path):
     with open(path, "r+b") as stream:
         stream.seek(offset + 60)
         stream.write(b"\xff" * 40)
-    with pytest.raises(TfleetError, match="is not a golden file, or is damaged: .* Record it again"):
+    with pytest.raises(TfleetError, match=r"is not a golden file, or is damaged: .* Record it again"):
         golden.read(path)

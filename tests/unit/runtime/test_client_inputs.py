@@ -91,11 +91,11 @@ def test_npy_of_another_dtype_is_converted_if_nothing_is_lost(tmp_path):
     np.save(path, np.float64([1, 2]))
     assert inputs.from_options(["x=" + path], signature(x=("DT_INT32", [-1])))["x"].dtype == np.int32
     np.save(path, np.array([b"a"]))
-    with pytest.raises(TfleetError, match="not numbers"):
+    with pytest.raises(TfleetError, match=r"not numbers"):
         inputs.from_options(["x=" + path], signature(x=("DT_INT32", [-1])))
     with open(path, "wb") as stream:
         stream.write(b"no numpy")
-    with pytest.raises(TfleetError, match="is not an array saved by numpy.save"):
+    with pytest.raises(TfleetError, match=r"is not an array saved by numpy.save"):
         inputs.from_options(["x=" + path], X)
 
 
@@ -136,7 +136,7 @@ def test_pictures_become_what_the_signature_wants(dtype, shape, expected, png):
     array = arrays["image"]
     assert array.shape == expected and array.dtype == wire.tensors.numpy_dtype(wire.DT.Value(dtype))
     if array.dtype.kind == "f":
-        assert 0 <= array.min() and array.max() <= 0.1
+        assert array.min() >= 0 and array.max() <= 0.1
 
 
 def test_pixels_keep_their_values(png):
@@ -163,13 +163,13 @@ def test_rotated_photographs_stand_upright(tmp_path):
 def test_bad_pictures(png, tmp_path):
     with open(png, "rb") as stream:
         content = stream.read()
-    with pytest.raises(TfleetError, match="Could not read the image /no.png: No such file"):
+    with pytest.raises(TfleetError, match=r"Could not read the image /no.png: No such file"):
         inputs.open_image("/no.png")
-    with pytest.raises(TfleetError, match="a.png is not a picture in a known format"):
+    with pytest.raises(TfleetError, match=r"a.png is not a picture in a known format"):
         inputs.decode_image(b"text", "a.png")
-    with pytest.raises(TfleetError, match="a.png cannot be decoded: .* Use an undamaged JPEG or PNG file"):
+    with pytest.raises(TfleetError, match=r"a.png cannot be decoded: .* Use an undamaged JPEG or PNG file"):
         inputs.decode_image(content[:50], "a.png")
-    with pytest.raises(TfleetError, match="is DT_FLOAT .-1,2., which is not a picture"):
+    with pytest.raises(TfleetError, match=r"is DT_FLOAT .-1,2., which is not a picture"):
         inputs.from_image(png, X)
-    with pytest.raises(TfleetError, match="--image needs a signature with one input; this one has: x: .*, y: "):
+    with pytest.raises(TfleetError, match=r"--image needs a signature with one input; this one has: x: .*, y: "):
         inputs.from_image(png, signature(x=("DT_FLOAT", []), y=("DT_FLOAT", [])))

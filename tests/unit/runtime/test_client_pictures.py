@@ -93,7 +93,7 @@ def test_annotate_writes_one_sheet(tmp_path):
     with Image.open(path) as picture:
         assert picture.size == (480, 480)
     pictures.annotate(path, [pictures.Shown(images[0], 0, {"y": np.float32([2.5])}, None)], {}, 0.5)
-    with pytest.raises(TfleetError, match="the requests hold no images"):
+    with pytest.raises(TfleetError, match=r"the requests hold no images"):
         pictures.annotate(path, [], {}, 0.5)
 
 
@@ -134,5 +134,5 @@ def test_bad_label_maps(text, message, tmp_path):
     path.write_text(text)
     with pytest.raises(TfleetError, match=message):
         label_map.load(str(path))
-    with pytest.raises(TfleetError, match="Could not read the label map"):
+    with pytest.raises(TfleetError, match=r"Could not read the label map"):
         label_map.load(str(tmp_path / "none"))

@@ -30,13 +30,13 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(TfleetError, match="Could not write .*/f: No space left on device. Check that"):
+    with pytest.raises(TfleetError, match=r"Could not write .*/f: No space left on device. Check that"):
         files.atomic_write(str(path), "new")
     assert path.read_text() == "old" and [entry.name for entry in tmp_path.iterdir()] == ["f"]
 
 
 def test_a_missing_directory_is_named(tmp_path):
-    with pytest.raises(TfleetError, match="Could not write .*/no/f: No such file or directory"):
+    with pytest.raises(TfleetError, match=r"Could not write .*/no/f: No such file or directory"):
         files.atomic_write(str(tmp_path / "no" / "f"), "x")
 
 
@@ -65,10 +65,10 @@ def test_read_json(tmp_path):
     path.write_text('{"a": 1}')
     assert files.read_json(str(path)) == {"a": 1}
     path.write_text('{"a":\n x}')
-    with pytest.raises(TfleetError, match="f.json is not valid JSON: .*line 2 column 2"):
+    with pytest.raises(TfleetError, match=r"f.json is not valid JSON: .*line 2 column 2"):
         files.read_json(str(path))
     path.write_bytes(b'"\xff"')
-    with pytest.raises(TfleetError, match="f.json is not valid JSON"):
+    with pytest.raises(TfleetError, match=r"f.json is not valid JSON"):
         files.read_json(str(path))
-    with pytest.raises(TfleetError, match="Could not read .*none: No such file or directory"):
+    with pytest.raises(TfleetError, match=r"Could not read .*none: No such file or directory"):
         files.read_json(str(tmp_path / "none"))
