@@ -1,4 +1,4 @@
-# Copyright: tfleet contributors
+# Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Documentation of the options that every module with a tfleet runtime behind it has."""
 

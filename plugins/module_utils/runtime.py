@@ -1,4 +1,4 @@
-# Copyright: tfleet contributors
+# Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """The one launcher of the ``tfleet`` runtime.
 
@@ -33,7 +33,7 @@ _STDERR_LINES = 12
 _GRACE_SECONDS = 5
 
 
-class RuntimeFailure(ModuleError):
+class RuntimeFailure(ModuleError):  # noqa: N818 (the collection's word for it)
     """The runtime could not do what it was asked for.
 
     ``str(error)`` is for people: what failed, where, and the next step. ``result`` holds what is known besides (at least ``rc``
@@ -132,7 +132,11 @@ def memory_sentence(meminfo_path="/proc/meminfo"):
     if "MemAvailable" not in values or "MemTotal" not in values:
         return ""
     return "Now %d of %d MiB of memory and %d of %d MiB of swap are free. " % (
-        values["MemAvailable"], values["MemTotal"], values.get("SwapFree", 0), values.get("SwapTotal", 0))
+        values["MemAvailable"],
+        values["MemTotal"],
+        values.get("SwapFree", 0),
+        values.get("SwapTotal", 0),
+    )
 
 
 def signal_of(returncode):
@@ -149,29 +153,45 @@ def describe_exit(returncode, name, where, stderr=""):
     tail = last_lines(stderr)
     said = " It said last:\n%s" % tail if tail else ""
     if number == signal.SIGKILL:
-        return ("%s was killed (exit status %d), most likely by the kernel because the host ran out of memory. %sFree memory (stop the "
-                "model server or other programs for the time), add swap or zram, or use a smaller model or batch, and run it again; "
-                "`dmesg | grep -i oom` shows what the kernel did.%s" % (doing, returncode, memory_sentence(), said))
+        return (
+            "%s was killed (exit status %d), most likely by the kernel because the host ran out of memory. %sFree memory (stop the "
+            "model server or other programs for the time), add swap or zram, or use a smaller model or batch, and run it again; "
+            "`dmesg | grep -i oom` shows what the kernel did.%s" % (doing, returncode, memory_sentence(), said)
+        )
     if number == signal.SIGABRT:
-        return ("%s aborted in native code (exit status %d). That is mostly a library that is missing or of another version than "
-                "TensorFlow was built for (libnvinfer, CUDA, cuDNN), or a processor without instructions it needs. Run the same command by "
-                "hand on the host and read what it says last.%s" % (doing, returncode, said))
+        return (
+            "%s aborted in native code (exit status %d). That is mostly a library that is missing or of another version than "
+            "TensorFlow was built for (libnvinfer, CUDA, cuDNN), or a processor without instructions it needs. Run the same command by "
+            "hand on the host and read what it says last.%s" % (doing, returncode, said)
+        )
     if number in (signal.SIGSEGV, signal.SIGILL, signal.SIGBUS):
-        return ("%s crashed in native code (exit status %d, %s). %sRun `tfleet inspect` on the model and the same command by hand on the "
-                "host; if both crash, reinstall the runtime's TensorFlow for this host.%s" % (
-                    doing, returncode, signal.Signals(number).name,
-                    "The processor lacks an instruction this TensorFlow was built with. " if number == signal.SIGILL else "", said))
+        return (
+            "%s crashed in native code (exit status %d, %s). %sRun `tfleet inspect` on the model and the same command by hand on the "
+            "host; if both crash, reinstall the runtime's TensorFlow for this host.%s"
+            % (
+                doing,
+                returncode,
+                signal.Signals(number).name,
+                "The processor lacks an instruction this TensorFlow was built with. " if number == signal.SIGILL else "",
+                said,
+            )
+        )
     if number:
-        return "%s was ended by signal %d. Something else on the host stopped it: run it again, and look for what ended it.%s" % (
-            doing, number, said)
+        return "%s was ended by signal %d. Something else on the host stopped it: run it again, and look for what ended it.%s" % (doing, number, said)
     if returncode == 2:
-        return ("%s did not understand its options: the runtime installed there is of another release than this collection. "
-                "Install the runtime that belongs to it (role tensorflow_runtime) and run again.%s" % (doing, said))
+        return (
+            "%s did not understand its options: the runtime installed there is of another release than this collection. "
+            "Install the runtime that belongs to it (role tensorflow_runtime) and run again.%s" % (doing, said)
+        )
     if returncode == 0:
-        return ("%s ended well but did not answer with one JSON object. The option `runtime` names something that is not the tfleet "
-                "command, or a wrapper prints on standard output: correct it.%s" % (doing, said))
-    return ("%s failed with exit status %d and without a JSON answer. Check that the option `runtime` names a working tfleet: run it on the "
-            "host with --version.%s" % (doing, returncode, said))
+        return (
+            "%s ended well but did not answer with one JSON object. The option `runtime` names something that is not the tfleet "
+            "command, or a wrapper prints on standard output: correct it.%s" % (doing, said)
+        )
+    return (
+        "%s failed with exit status %d and without a JSON answer. Check that the option `runtime` names a working tfleet: run it on the "
+        "host with --version.%s" % (doing, returncode, said)
+    )
 
 
 def parse_answer(stdout):
@@ -203,8 +223,8 @@ class Runtime(object):
         if found is None:
             raise RuntimeMissing(
                 "There is no executable tfleet runtime `%s` on host %s, needed for `tfleet %s`. Install it with the role "
-                "tfleet.serving.tensorflow_runtime, or give the path of the tfleet command in the option `runtime`." % (
-                    self.command, platform.node(), name))
+                "tfleet.serving.tensorflow_runtime, or give the path of the tfleet command in the option `runtime`." % (self.command, platform.node(), name)
+            )
         return [found, name] + list(args) + ["--json"]
 
     def where(self):
@@ -228,12 +248,13 @@ class Runtime(object):
         argv = self.argv(name, args)
         try:
             process = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                env=child_environment(os.environ, self.env), start_new_session=True)
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_environment(os.environ, self.env), start_new_session=True
+            )
         except OSError as error:
             raise RuntimeMissing(
                 "`%s` cannot be started on %s: %s. If its interpreter was removed or upgraded, install the runtime again "
-                "(role tfleet.serving.tensorflow_runtime)." % (argv[0], self.where(), error.strerror))
+                "(role tfleet.serving.tensorflow_runtime)." % (argv[0], self.where(), error.strerror)
+            )
         stdout, stderr = self._communicate(process, name, stdin, secrets)
         stderr = redact(stderr, secrets)
         answer = parse_answer(stdout)
@@ -259,9 +280,9 @@ class Runtime(object):
         tail = last_lines(text)
         raise RuntimeFailure(
             "`tfleet %s` on %s did not finish within %s seconds and was ended. Raise `runtime_timeout` if the model is large or the "
-            "host slow; otherwise look at what it waited for.%s" % (
-                name, self.where(), self.timeout, " It said last:\n%s" % tail if tail else ""),
-            {"rc": process.returncode, "stderr": tail, "timed_out": True})
+            "host slow; otherwise look at what it waited for.%s" % (name, self.where(), self.timeout, " It said last:\n%s" % tail if tail else ""),
+            {"rc": process.returncode, "stderr": tail, "timed_out": True},
+        )
 
 
 def _end(process):

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright: tfleet contributors
+# Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Ansible module: a SavedModel with declared signatures from a frozen graph, SavedModel, Keras file, archive or URL."""
 
@@ -153,8 +153,7 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
-from ansible_collections.tfleet.serving.plugins.module_utils.runtime import (
-    RUNTIME_ARGUMENT_SPEC, RuntimeFailure, RuntimeMissing, runtime_of)
+from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RUNTIME_ARGUMENT_SPEC, RuntimeFailure, RuntimeMissing, runtime_of
 
 PROVENANCE = os.path.join("assets.extra", "tfleet_provenance.json")
 
@@ -198,8 +197,12 @@ def present(params, runtime, check_mode):
         # An earlier task of the same play may bring the runtime or the source: it does so only outside check mode.
         changed = not os.path.isdir(dest) or not os.listdir(dest)
         after = {"source": params["src"], "signatures": params["signatures"] or {}} if changed else before
-        return {"changed": changed, "dest": dest, "diff": diff(dest, before, after),
-                "msg": "Would export %s to %s, but not yet: %s" % (params["src"], dest, failure)}
+        return {
+            "changed": changed,
+            "dest": dest,
+            "diff": diff(dest, before, after),
+            "msg": "Would export %s to %s, but not yet: %s" % (params["src"], dest, failure),
+        }
     result = {key: value for key, value in answer.items() if key != "ok"}
     result["diff"] = diff(dest, before, identity(answer))
     return result

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright: tfleet contributors
+# Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Ansible module: what is in a SavedModel or a frozen graph."""
 
@@ -89,8 +89,7 @@ bytes:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tfleet.serving.plugins.module_utils.runtime import (
-    RUNTIME_ARGUMENT_SPEC, RuntimeFailure, RuntimeMissing, runtime_of)
+from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RUNTIME_ARGUMENT_SPEC, RuntimeFailure, RuntimeMissing, runtime_of
 
 
 def info(params, runtime, check_mode):
@@ -101,8 +100,15 @@ def info(params, runtime, check_mode):
         if not check_mode or not (isinstance(failure, RuntimeMissing) or failure.result.get("missing")):
             raise
         # An earlier task of the same play may bring the runtime or the model: it does so only outside check mode.
-        return {"changed": False, "path": os.path.abspath(params["path"]), "kind": None, "meta_graphs": [], "bytes": 0,
-                "candidates": {"inputs": [], "outputs": []}, "msg": "Would inspect it, but not yet: %s" % failure}
+        return {
+            "changed": False,
+            "path": os.path.abspath(params["path"]),
+            "kind": None,
+            "meta_graphs": [],
+            "bytes": 0,
+            "candidates": {"inputs": [], "outputs": []},
+            "msg": "Would inspect it, but not yet: %s" % failure,
+        }
     return dict({key: value for key, value in answer.items() if key != "ok"}, changed=False)
 
 

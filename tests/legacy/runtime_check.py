@@ -15,8 +15,8 @@ import tempfile
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import numpy as np
+import tensorflow as tf
 
 TF1 = tf.compat.v1
 SIGNATURES = {"serving_default": {"inputs": {"features": "x:0"}, "outputs": {"scores": "scores:0", "best": "best:0"}}}
@@ -24,24 +24,29 @@ FEATURES = [[1.0, 2.0, 3.0], [-1.0, 0.5, 0.0]]
 WEIGHTS = np.arange(6, dtype=np.float32).reshape(3, 2) - 2
 
 
-class Failed(Exception):
+class StepError(Exception):
     """A step did not do what it should."""
 
 
 def expect(condition, *told):
     if not condition:
-        raise Failed(" ".join(str(item) for item in told))
+        raise StepError(" ".join(str(item) for item in told))
 
 
 def tfleet(*args):
     """The answer of one command, whether it succeeded or not."""
-    process = subprocess.Popen([sys.executable, "-m", "tfleet"] + [str(arg) for arg in args] + ["--json"],
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tfleet"] + [str(arg) for arg in args] + ["--json"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
     stdout, stderr = process.communicate(timeout=300)
     try:
         answer = json.loads(stdout)
     except ValueError:
-        raise Failed("tfleet %s ended with %d and without JSON: %s%s" % (args[0], process.returncode, stdout[-500:], stderr[-2000:]))
+        raise StepError("tfleet %s ended with %d and without JSON: %s%s" % (args[0], process.returncode, stdout[-500:], stderr[-2000:]))
     expect(process.returncode == (0 if answer["ok"] else 1), "exit status", process.returncode, "of", args[0])
     return answer
 
@@ -76,13 +81,15 @@ def frozen_graph(folder):
 def check_export(folder, report):
     source, dest = frozen_graph(folder), os.path.join(folder, "classifier", "1")
     refusal = tfleet("export", source, dest)
-    expect(not refusal["ok"] and refusal["proposal"] == {"serving_default": {"inputs": {"x": "x:0"}, "outputs": {"best": "best:0"}}},
-           "the proposal:", refusal)
+    expect(not refusal["ok"] and refusal["proposal"] == {"serving_default": {"inputs": {"x": "x:0"}, "outputs": {"best": "best:0"}}}, "the proposal:", refusal)
     wrong = tfleet("export", source, dest, "--input", "features=x", "--output", "best=best:0")
     expect(not wrong["ok"] and wrong["candidates"] == ["x:0"], "a tensor without :0:", wrong)
     made = succeed("export", source, dest, "--signatures", json.dumps(SIGNATURES))
-    expect(made["changed"] and made["signatures"]["serving_default"]["inputs"]["features"] == {
-        "name": "x:0", "dtype": "float32", "shape": [-1, 3]}, "signature:", made)
+    expect(
+        made["changed"] and made["signatures"]["serving_default"]["inputs"]["features"] == {"name": "x:0", "dtype": "float32", "shape": [-1, 3]},
+        "signature:",
+        made,
+    )
     again = succeed("export", source, dest, "--signatures", json.dumps(SIGNATURES))
     expect(again == dict(made, changed=False), "the second export:", again)
     other = os.path.join(folder, "other")
@@ -113,8 +120,7 @@ def check_other_sources(folder, report):
         y = tf.matmul(x, TF1.get_variable("w", initializer=WEIGHTS, use_resource=False), name="y")
         session.run(TF1.global_variables_initializer())
         builder = TF1.saved_model.Builder(saved)
-        builder.add_meta_graph_and_variables(session, ["serve"], {
-            "serving_default": TF1.saved_model.predict_signature_def({"x": x}, {"y": y})})
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": TF1.saved_model.predict_signature_def({"x": x}, {"y": y})})
         builder.save()
     dest = os.path.join(folder, "declared")
     made = succeed("export", saved, dest, "--input", "features=x:0", "--output", "logits=y:0", "--signature-name", "raw")
@@ -145,24 +151,47 @@ def check_server(folder, dest, report):
     """Serve the exported model and ask it over gRPC and REST, as tfleet's own client does."""
     port, rest_port = free_port(), free_port()
     with open(os.path.join(folder, "server.log"), "w+") as log:
-        server = subprocess.Popen([sys.executable, "-m", "tfleet", "serve", "--port=%d" % port, "--rest_api_port=%d" % rest_port,
-                                   "--model_name=classifier", "--model_base_path=%s" % os.path.dirname(dest)],
-                                  stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        server = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "tfleet",
+                "serve",
+                "--port=%d" % port,
+                "--rest_api_port=%d" % rest_port,
+                "--model_name=classifier",
+                "--model_base_path=%s" % os.path.dirname(dest),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
         try:
             succeed("status", "--address", "127.0.0.1:%d" % port, "--wait", "classifier=1", "--timeout", 120)
             report["served"] = {}
             for protocol, number in (("grpc", port), ("rest", rest_port)):
-                answer = succeed("predict", "--address", "127.0.0.1:%d" % number, "--protocol", protocol, "--model", "classifier",
-                                 "--version", 1, "--input", "features=" + json.dumps(FEATURES))
+                answer = succeed(
+                    "predict",
+                    "--address",
+                    "127.0.0.1:%d" % number,
+                    "--protocol",
+                    protocol,
+                    "--model",
+                    "classifier",
+                    "--version",
+                    1,
+                    "--input",
+                    "features=" + json.dumps(FEATURES),
+                )
                 scores = answer["outputs"]["scores"]["values"]
                 expect(np.allclose(scores, expected_scores().ravel(), atol=1e-6), "scores over", protocol, ":", answer)
                 report["served"][protocol] = {"outputs": answer["outputs"], "latency_ms": answer["latency_ms"]}
             server.send_signal(signal.SIGTERM)
             report["served"]["exit_status"] = server.wait(60)
             expect(report["served"]["exit_status"] in (0, -signal.SIGTERM), "the server ended with", report["served"]["exit_status"])
-        except (Failed, subprocess.TimeoutExpired) as error:
+        except (StepError, subprocess.TimeoutExpired) as error:
             log.seek(0)
-            raise Failed("%s\nThe server's log ends:\n%s" % (error, log.read()[-3000:]))
+            raise StepError("%s\nThe server's log ends:\n%s" % (error, log.read()[-3000:]))
         finally:
             if server.poll() is None:
                 server.kill()
@@ -178,7 +207,7 @@ def main():
             check_inspect(source, dest, report)
             check_other_sources(folder, report)
             check_server(folder, dest, report)
-        except Failed as error:
+        except StepError as error:
             report.update(ok=False, msg=str(error))
     print(json.dumps(report, sort_keys=True))
     return 0 if report["ok"] else 1

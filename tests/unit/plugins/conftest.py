@@ -48,7 +48,7 @@ def tfleet_runtime(tmp_path_factory):
     if os.environ.get("TFLEET_RUNTIME"):
         return os.environ["TFLEET_RUNTIME"]
     path = tmp_path_factory.mktemp("runtime") / "tfleet"
-    path.write_text("#!/bin/sh\nPYTHONPATH=%s exec %s -m tfleet \"$@\"\n" % (os.path.join(ROOT, "runtime", "src"), sys.executable))
+    path.write_text('#!/bin/sh\nPYTHONPATH=%s exec %s -m tfleet "$@"\n' % (os.path.join(ROOT, "runtime", "src"), sys.executable))
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return str(path)
 
@@ -59,17 +59,24 @@ def run_module(collections_path, tmp_path):
 
     The result of a module that failed has ``failed: true``, as in a playbook. ``invocation`` is left out.
     """
+
     def run(name, check=False, **parameters):
         arguments = tmp_path / "arguments.json"
         arguments.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": dict(parameters, _ansible_check_mode=check, _ansible_diff=True)}))
         process = subprocess.run(
             [sys.executable, os.path.join(ROOT, "plugins", "modules", name + ".py"), str(arguments)],
-            env=dict(os.environ, PYTHONPATH=collections_path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            env=dict(os.environ, PYTHONPATH=collections_path),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
         assert process.stdout, process.stderr.decode()
         result = json.loads(process.stdout.decode())
         assert process.returncode == (1 if result.get("failed") else 0), process.stderr.decode()
         result.pop("invocation", None)
         return result
+
     return run
 
 
@@ -79,6 +86,7 @@ def four_times(run_module):
 
     Returns the four results. The check tells the change's own diff, and the second pair changes nothing.
     """
+
     def run(name, **parameters):
         results = [run_module(name, check=check, **parameters) for check in (True, False, True, False)]
         assert [result.get("failed", False) for result in results] == [False] * 4, results
@@ -88,4 +96,5 @@ def four_times(run_module):
             if "diff" in same:
                 assert same["diff"]["before"] == same["diff"]["after"]
         return results
+
     return run

@@ -7,18 +7,19 @@ import sys
 import time
 
 import pytest
-
 from ansible_collections.tfleet.serving.plugins.module_utils import runtime as launcher
 
 
 @pytest.fixture
 def script(tmp_path):
     """``script(text)`` makes an executable shell script and returns its path."""
+
     def make(text):
         path = tmp_path / "tfleet"
         path.write_text("#!/bin/sh\n" + text)
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
         return str(path)
+
     return make
 
 
@@ -46,12 +47,15 @@ def test_standard_input_and_a_fixed_locale_reach_the_command(script):
     assert launcher.Runtime(command).run("export")["stdin"] == ""
 
 
-@pytest.mark.parametrize("name, words", [
-    ("KILL", ["was killed", "out of memory", "MiB of memory", "add swap"]),
-    ("ABRT", ["aborted in native code", "libnvinfer"]),
-    ("SEGV", ["crashed in native code", "SIGSEGV"]),
-    ("TERM", ["ended by signal 15"]),
-])
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("KILL", ["was killed", "out of memory", "MiB of memory", "add swap"]),
+        ("ABRT", ["aborted in native code", "libnvinfer"]),
+        ("SEGV", ["crashed in native code", "SIGSEGV"]),
+        ("TERM", ["ended by signal 15"]),
+    ],
+)
 def test_a_process_ended_by_a_signal_becomes_a_sentence(script, name, words):
     failure = failure_of(script("echo 'loading weights' >&2; kill -%s $$; sleep 5" % name))
     assert failure.result["rc"] == -getattr(signal, "SIG" + name)
@@ -118,9 +122,12 @@ def test_a_command_that_ignores_polite_ending_is_killed(script):
 
 
 def test_secrets_never_appear(script):
-    command = script("echo \"$HUB_TOKEN $HTTPS_PROXY https://u:pw@h/x?sig=abc $*\" >&2; exit 1")
-    failure = failure_of(command, args=["https://me:hidden@host/model.pb?X-Signature=123", "--password", "pass1", "--api-key=key2"],
-                         env={"HUB_TOKEN": "tok-3", "HTTPS_PROXY": "http://user:prox4@proxy:3128"})
+    command = script('echo "$HUB_TOKEN $HTTPS_PROXY https://u:pw@h/x?sig=abc $*" >&2; exit 1')
+    failure = failure_of(
+        command,
+        args=["https://me:hidden@host/model.pb?X-Signature=123", "--password", "pass1", "--api-key=key2"],
+        env={"HUB_TOKEN": "tok-3", "HTTPS_PROXY": "http://user:prox4@proxy:3128"},
+    )
     text = str(failure) + repr(failure.result)
     for secret in ("hidden", "X-Signature", "pass1", "key2", "tok-3", "prox4", "pw@", "abc"):
         assert secret not in text

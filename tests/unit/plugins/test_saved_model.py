@@ -18,8 +18,11 @@ def parameters(tfleet_runtime, tmp_path):
 
 
 def tree(path):
-    return {os.path.relpath(os.path.join(folder, name), path): os.stat(os.path.join(folder, name)).st_mtime_ns
-            for folder, _folders, names in os.walk(path) for name in names}
+    return {
+        os.path.relpath(os.path.join(folder, name), path): os.stat(os.path.join(folder, name)).st_mtime_ns
+        for folder, _folders, names in os.walk(path)
+        for name in names
+    }
 
 
 def test_present_four_times(four_times, parameters):
@@ -81,8 +84,9 @@ def test_a_warm_up_file_beside_it_is_welcome(run_module, parameters):
 
 def test_without_signatures_the_candidates_come_as_a_proposal(run_module, parameters):
     result = run_module("saved_model", **dict(parameters, signatures=None))
-    assert result["failed"] and result["proposal"] == {"serving_default": {
-        "inputs": {"images": "images:0"}, "outputs": {"scores": "scores:0", "classes": "classes:0"}}}
+    assert result["failed"] and result["proposal"] == {
+        "serving_default": {"inputs": {"images": "images:0"}, "outputs": {"scores": "scores:0", "classes": "classes:0"}}
+    }
     assert 'signatures: {serving_default: {inputs: {images: "images:0"}' in result["msg"]
     assert result["candidates"]["outputs"][0]["shape"] == [-1, 10]
     assert run_module("saved_model", **dict(parameters, signatures=result["proposal"]))["changed"]

@@ -12,8 +12,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dest", metavar="DEST", help="the SavedModel folder to make; it must not hold anything else")
     parser.add_argument("--kind", choices=("auto", "frozen_graph", "saved_model", "keras"), default="auto", help="what the source is")
     parser.add_argument("--checksum", metavar="sha256:HEX", help="SHA-256 of the source; required for a URL")
-    parser.add_argument("--signatures", metavar="JSON|@FILE|-",
-                        help='signatures by tensor names: {"serving_default": {"inputs": {"images": "image:0"}, "outputs": {"scores": "scores:0"}}}')
+    parser.add_argument(
+        "--signatures",
+        metavar="JSON|@FILE|-",
+        help='signatures by tensor names: {"serving_default": {"inputs": {"images": "image:0"}, "outputs": {"scores": "scores:0"}}}',
+    )
     parser.add_argument("--tags", default="serve", help="comma separated tag set (default: serve)")
     parser.add_argument("--input", action="append", metavar="ALIAS=TENSOR:0", help="an input of the one signature; may be repeated")
     parser.add_argument("--output", action="append", metavar="ALIAS=TENSOR:0", help="an output of the one signature; may be repeated")

@@ -6,31 +6,32 @@ import stat
 import tarfile
 import zipfile
 import zlib
+from typing import Any, Optional, Set
 
 from tfleet.errors import TfleetError
 
 MAX_MEMBERS = 20000
-MAX_BYTES = 16 * 2 ** 30
+MAX_BYTES = 16 * 2**30
 # A compressed archive larger than this when unpacked must not be more than MAX_RATIO times its own size. Weights hardly compress.
-RATIO_FROM = 256 * 2 ** 20
+RATIO_FROM = 256 * 2**20
 MAX_RATIO = 100
-_MAX_HEADER = 2 ** 20
-_CHUNK = 2 ** 20
+_MAX_HEADER = 2**20
+_CHUNK = 2**20
 _HEADER_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
-def format_of(path):
+def format_of(path: str) -> Optional[str]:
     """``tar``, ``zip`` or None, by content. A Keras file is a zip too: ask ``is_keras_zip`` first."""
     with open(path, "rb") as stream:
         head = stream.read(512)
-    if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
     if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
         return "tar"
     return None
 
 
-def is_keras_zip(path):
+def is_keras_zip(path: str) -> bool:
     """Whether a zip file holds what Keras 3 (and Keras 2.12 on) writes into a .keras file."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -39,7 +40,7 @@ def is_keras_zip(path):
         return False
 
 
-def unpack(path, target):
+def unpack(path: str, target: str) -> int:
     """Unpack the archive ``path`` into the empty folder ``target``; returns the number of bytes written.
 
     Raises TfleetError for a damaged archive, an absolute or climbing path, links, devices, a path twice, and for one that unpacks to
@@ -63,18 +64,18 @@ def unpack(path, target):
 class _Guard(object):
     """Where members may go and how much they may hold together."""
 
-    def __init__(self, path, target):
+    def __init__(self, path: str, target: str) -> None:
         self.path = path
         self.target = target
         self.size = max(1, os.path.getsize(path))
         self.members = 0
         self.written = 0
-        self.seen = set()
+        self.seen: Set[str] = set()
 
-    def refuse(self, member, why):
+    def refuse(self, member: str, why: str) -> None:
         raise TfleetError("`%s` is refused and nothing of it is used: its member `%s` %s." % (self.path, member[:200], why))
 
-    def place(self, name):
+    def place(self, name: str) -> str:
         """The path for member ``name`` inside the target. Raises TfleetError if it is hostile."""
         self.members += 1
         if self.members > MAX_MEMBERS:
@@ -93,7 +94,8 @@ class _Guard(object):
             self.seen.add(place)
         return place
 
-    def write(self, name, place, stream):
+    def write(self, name: str, place: str, stream: Any) -> None:
+        """Copy ``stream`` to the new file ``place``, counting."""
         if os.path.exists(place):
             self.refuse(name, "is there twice")
         os.makedirs(os.path.dirname(place), exist_ok=True)
@@ -104,7 +106,7 @@ class _Guard(object):
                     return
                 self.written += len(block)
                 if self.written > MAX_BYTES:
-                    self.refuse(name, "unpacks to more than %d GiB" % (MAX_BYTES // 2 ** 30))
+                    self.refuse(name, "unpacks to more than %d GiB" % (MAX_BYTES // 2**30))
                 if self.written > RATIO_FROM and self.written > MAX_RATIO * self.size:
                     self.refuse(name, "unpacks to more than %d times the archive's size: it looks like a decompression bomb" % MAX_RATIO)
                 if self.written % (64 * _CHUNK) < _CHUNK and shutil.disk_usage(self.target).free < 64 * _CHUNK:
@@ -116,14 +118,14 @@ class _BoundedHeader(tarfile.TarInfo):
     """Refuses extended headers (long names, pax records) that tarfile would read into memory whatever their size."""
 
     @classmethod
-    def frombuf(cls, buf, encoding, errors):
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> "_BoundedHeader":
         member = super(_BoundedHeader, cls).frombuf(buf, encoding, errors)
         if member.type in _HEADER_TYPES and member.size > _MAX_HEADER:
             raise ValueError("an extended header of %d bytes" % member.size)
         return member
 
 
-def _unpack_tar(path, guard):
+def _unpack_tar(path: str, guard: _Guard) -> None:
     with tarfile.open(path, "r:*", tarinfo=_BoundedHeader) as archive:
         for member in archive:
             place = guard.place(member.name)
@@ -135,7 +137,7 @@ def _unpack_tar(path, guard):
                 guard.refuse(member.name, "is a link, a device or another special file")
 
 
-def _unpack_zip(path, guard):
+def _unpack_zip(path: str, guard: _Guard) -> None:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             place = guard.place(member.filename)

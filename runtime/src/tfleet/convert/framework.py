@@ -2,14 +2,15 @@
 
 import os
 import sys
+from typing import Any, List, Optional
 
 from tfleet.errors import TfleetError
 
 # Protocol buffers cannot be larger, in any language: sizes are 32-bit signed.
-PROTOBUF_LIMIT = 2 ** 31 - 1
+PROTOBUF_LIMIT = 2**31 - 1
 
 
-def load():
+def load() -> Any:
     """The module ``tensorflow``, of any version from 1.15 to 2.17, blind to GPUs. Raises TfleetError if it is not installed."""
     # -1 hides every device. On a Jetson the first session or eager tensor would otherwise take the memory the server needs.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -20,12 +21,13 @@ def load():
     except ImportError as error:
         raise TfleetError(
             "TensorFlow cannot be imported by %s: %s. Export and inspect need it: install the runtime with TensorFlow on this host "
-            "(role tensorflow_runtime), or run them on one that has it." % (sys.executable, error))
+            "(role tensorflow_runtime), or run them on one that has it." % (sys.executable, error)
+        )
     tensorflow.compat.v1.logging.set_verbosity(tensorflow.compat.v1.logging.ERROR)
     return tensorflow
 
 
-def dtype_name(tf, number):
+def dtype_name(tf: Any, number: int) -> str:
     """``float32`` for 1, also for an enum value this TensorFlow does not know."""
     try:
         return tf.as_dtype(number).base_dtype.name
@@ -33,6 +35,11 @@ def dtype_name(tf, number):
         return "dtype %d (unknown to TensorFlow %s)" % (number, tf.__version__)
 
 
-def shape_list(shape):
+def shape_list(shape: Any) -> Optional[List[int]]:
     """A TensorShapeProto as a list with -1 for an unknown size; None for an unknown rank."""
     return None if shape.unknown_rank else [dim.size for dim in shape.dim]
+
+
+def shape_text(shape: Optional[List[int]]) -> str:
+    """``[?, 28, 28, 1]``, or ``any shape`` for an unknown rank."""
+    return "any shape" if shape is None else "[%s]" % ", ".join("?" if size < 0 else str(size) for size in shape)

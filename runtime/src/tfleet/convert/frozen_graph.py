@@ -1,12 +1,13 @@
 """Reading a frozen graph: a GraphDef in a file, binary or text, and a sentence for what people give instead of one."""
 
 import os
+from typing import Any
 
 from tfleet.convert import saved_model
 from tfleet.errors import TfleetError
 
 
-def read(tf, path, graph_def):
+def read(tf: Any, path: str, graph_def: Any) -> None:
     """Fill ``graph_def`` with the graph in the file ``path``. Raises TfleetError that says what the file is instead."""
     if os.path.isdir(path):
         raise TfleetError("`%s` is a folder, but a frozen graph is one file." % path)
@@ -14,8 +15,9 @@ def read(tf, path, graph_def):
         raise TfleetError(_what_instead(tf, path))
 
 
-def _what_instead(tf, path):
+def _what_instead(tf: Any, path: str) -> str:
     from tensorflow.core.protobuf import saved_model_pb2
+
     with open(path, "rb") as stream:
         head = stream.read(512)
     if head[4:8] == b"TFL3":
@@ -33,5 +35,7 @@ def _what_instead(tf, path):
         return "`%s` is a meta graph of a checkpoint, without weights: freeze it with its checkpoint, or export a SavedModel." % path
     if b"node {" in head and not path.endswith(".pbtxt"):
         return "`%s` is a graph as text, but its name does not end in .pbtxt. Rename it." % path
-    return ("`%s` is not a graph: its %d bytes are no GraphDef protocol buffer%s. It is damaged, truncated or something else: copy it again "
-            "and compare its SHA-256 with the original." % (path, os.path.getsize(path), " in text form" if path.endswith(".pbtxt") else ""))
+    return (
+        "`%s` is not a graph: its %d bytes are no GraphDef protocol buffer%s. It is damaged, truncated or something else: copy it again "
+        "and compare its SHA-256 with the original." % (path, os.path.getsize(path), " in text form" if path.endswith(".pbtxt") else "")
+    )

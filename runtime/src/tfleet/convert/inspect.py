@@ -1,13 +1,14 @@
 """``tfleet inspect``: what is in a SavedModel or a graph, without loading its variables, as data and as text for people."""
 
 import os
+from typing import Any, Dict, List, Sequence, Tuple
 
 from tfleet.convert import framework, frozen_graph, graph, saved_model
 from tfleet.convert import source as sources
 from tfleet.errors import TfleetError
 
 
-def inspect(path):
+def inspect(path: str) -> Dict[str, Any]:
     """Describe the SavedModel folder or graph file ``path`` as ``tfleet inspect`` answers it.
 
     Shapes hold -1 for an unknown size and are None for an unknown rank. Candidates are given for graphs; a SavedModel has its signatures.
@@ -23,26 +24,32 @@ def inspect(path):
     return dict(described, ok=True, path=path, bytes=sources.size_of(path))
 
 
-def _saved_model(tf, path):
-    model = saved_model.read(tf, path)
-    meta_graphs = [{
-        "tags": sorted(meta.meta_info_def.tags),
-        "signatures": saved_model.describe_signatures(tf, meta),
-        "ops": graph.operations(meta.graph_def),
-        "tensorflow_version": meta.meta_info_def.tensorflow_version,
-    } for meta in model.meta_graphs]
+def _saved_model(tf: Any, path: str) -> Dict[str, Any]:
+    model = saved_model.read(path)
+    meta_graphs = [
+        {
+            "tags": sorted(meta.meta_info_def.tags),
+            "signatures": saved_model.describe_signatures(tf, meta),
+            "ops": graph.operations(meta.graph_def),
+            "tensorflow_version": meta.meta_info_def.tensorflow_version,
+        }
+        for meta in model.meta_graphs
+    ]
     return {"kind": "saved_model", "meta_graphs": meta_graphs, "candidates": {"inputs": [], "outputs": []}}
 
 
-def _graph(tf, path):
+def _graph(tf: Any, path: str) -> Dict[str, Any]:
     graph_def = tf.compat.v1.GraphDef()
     frozen_graph.read(tf, path, graph_def)
     loaded = graph.Graph(tf, graph_def, "the graph `%s`" % path)
-    return {"kind": "frozen_graph", "candidates": loaded.candidates(),
-            "meta_graphs": [{"tags": [], "signatures": {}, "ops": graph.operations(graph_def), "tensorflow_version": ""}]}
+    return {
+        "kind": "frozen_graph",
+        "candidates": loaded.candidates(),
+        "meta_graphs": [{"tags": [], "signatures": {}, "ops": graph.operations(graph_def), "tensorflow_version": ""}],
+    }
 
 
-def render(described):
+def render(described: Dict[str, Any]) -> str:
     """The text of ``tfleet inspect`` for people."""
     lines = ["%s  (%s, %s)" % (described["path"], _KINDS[described["kind"]], _bytes(described["bytes"]))]
     for meta in described["meta_graphs"]:
@@ -60,20 +67,26 @@ def render(described):
 _KINDS = {"saved_model": "SavedModel", "frozen_graph": "graph without signatures"}
 
 
-def signature_lines(name, signature):
+def signature_lines(name: str, signature: Dict[str, Any]) -> List[str]:
     """One described signature as lines of a table."""
-    rows = [(side, alias, info["dtype"], shape_text(info["shape"]), info["name"])
-            for side, infos in (("input", signature["inputs"]), ("output", signature["outputs"])) for alias, info in sorted(infos.items())]
+    rows = [
+        (side, alias, info["dtype"], framework.shape_text(info["shape"]), info["name"])
+        for side, infos in (("input", signature["inputs"]), ("output", signature["outputs"]))
+        for alias, info in sorted(infos.items())
+    ]
     return ["", "  Signature %s  (%s)" % (name, signature["method_name"] or "no method")] + _table(rows, "    ")
 
 
-def _candidate_lines(candidates):
-    rows = [(side, info["name"], info["dtype"], shape_text(info["shape"]), info["op"])
-            for side, infos in (("input", candidates["inputs"]), ("output", candidates["outputs"])) for info in infos]
+def _candidate_lines(candidates: Dict[str, List[Dict[str, Any]]]) -> List[str]:
+    rows = [
+        (side, info["name"], info["dtype"], framework.shape_text(info["shape"]), info["op"])
+        for side, infos in (("input", candidates["inputs"]), ("output", candidates["outputs"]))
+        for info in infos
+    ]
     return ["", "  Candidates by form: placeholders, and tensors that nothing in the graph consumes"] + _table(rows, "    ")
 
 
-def _operation_lines(operations):
+def _operation_lines(operations: Dict[str, int]) -> List[str]:
     lines = ["", "  Operations: %d in %d kinds" % (sum(operations.values()), len(operations))]
     line = "   "
     for name, count in sorted(operations.items(), key=lambda item: (-item[1], item[0])):
@@ -85,18 +98,13 @@ def _operation_lines(operations):
     return lines + [line]
 
 
-def _table(rows, indent):
+def _table(rows: Sequence[Tuple[str, ...]], indent: str) -> List[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
     return [(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths))).rstrip() for row in rows]
 
 
-def shape_text(shape):
-    """``[?, 28, 28, 1]``, or ``any shape`` for an unknown rank."""
-    return "any shape" if shape is None else "[%s]" % ", ".join("?" if size < 0 else str(size) for size in shape)
-
-
-def _bytes(count):
-    for unit, size in (("GB", 10 ** 9), ("MB", 10 ** 6), ("kB", 10 ** 3)):
+def _bytes(count: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
             return "%.1f %s" % (count / size, unit)
     return "%d bytes" % count

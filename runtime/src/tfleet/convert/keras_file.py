@@ -7,53 +7,63 @@ outputs output_0, output_1, …
 import contextlib
 import os
 import tempfile
+from typing import Any, Iterator, List, Tuple
 
-from tfleet.convert.signatures import DEFAULT_NAME
+from tfleet.convert.signatures import DEFAULT_NAME, Signatures
 from tfleet.errors import TfleetError
 
 
-def read(tf, path):
+def read(tf: Any, path: str) -> Tuple[Any, Signatures]:
     """``(graph_def, signatures)`` of the Keras file ``path``: inputs and outputs keep their Keras names. Raises TfleetError."""
     if tf.__version__.startswith("1."):
-        raise TfleetError("`%s` is a Keras file, which needs TensorFlow 2; here is %s. Export it as a SavedModel or frozen graph with the "
-                         "TensorFlow 2 that trained it." % (path, tf.__version__))
+        raise TfleetError(
+            "`%s` is a Keras file, which needs TensorFlow 2; here is %s. Export it as a SavedModel or frozen graph with the "
+            "TensorFlow 2 that trained it." % (path, tf.__version__)
+        )
     model = _load(tf, path)
     inputs, outputs = _layer_names(model.inputs), _layer_names(model.outputs)
     structure = getattr(model, "_inputs_struct", getattr(model, "_nested_inputs", model.inputs))
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype, name=name) for name, tensor in zip(inputs, model.inputs)]
 
-    def infer(*tensors):
+    def infer(*tensors: Any) -> Any:
         return tf.nest.flatten(model(tensors[0] if len(tensors) == 1 else tf.nest.pack_sequence_as(structure, tensors), training=False))
 
     try:
         function = tf.function(infer, input_signature=specs).get_concrete_function()
         state = _other_state(tf, function)
-        frozen = None if state else _freeze(function)
-    except Exception as error:  # whatever the layers of a stranger's model raise while they are traced
+        frozen: Any = None if state else _freeze(function)
+    except Exception as error:  # noqa: BLE001 (whatever the layers of a stranger's model raise while they are traced)
         raise TfleetError("The Keras model `%s` cannot be traced for inference by TensorFlow %s: %s" % (path, tf.__version__, _first_line(error)))
     if state:
-        raise TfleetError("The Keras model `%s` holds lookup tables or other state that a graph cannot keep (%s). Export it as a SavedModel "
-                         "where it was trained (model.export) and give that." % (path, ", ".join(state[:3])))
+        raise TfleetError(
+            "The Keras model `%s` holds lookup tables or other state that a graph cannot keep (%s). Export it as a SavedModel "
+            "where it was trained (model.export) and give that." % (path, ", ".join(state[:3]))
+        )
     graph_def = frozen.graph.as_graph_def()
-    return graph_def, {DEFAULT_NAME: {
-        "inputs": {name: tensor.name for name, tensor in zip(inputs, frozen.inputs)},
-        "outputs": {name: _named(graph_def, name, tensor) for name, tensor in zip(outputs, frozen.outputs)}}}
+    return graph_def, {
+        DEFAULT_NAME: {
+            "inputs": {name: tensor.name for name, tensor in zip(inputs, frozen.inputs)},
+            "outputs": {name: _named(graph_def, name, tensor) for name, tensor in zip(outputs, frozen.outputs)},
+        }
+    }
 
 
-def _load(tf, path):
+def _load(tf: Any, path: str) -> Any:
     try:
         with _well_named(path) as named:
             return tf.keras.models.load_model(named, compile=False)
     except ImportError as error:
         raise TfleetError("`%s` cannot be read: %s. Install h5py beside TensorFlow (pip install h5py)." % (path, error))
-    except Exception as error:  # Keras raises ValueError, TypeError, OSError, KeyError, and zipfile's and h5py's own errors
-        raise TfleetError("Keras %s of TensorFlow %s cannot load `%s`: %s\nThe file is damaged, has layers of its author's own, or was saved by "
-                         "another Keras: export it as a SavedModel where it was trained and give that." % (
-                             getattr(tf.keras, "__version__", ""), tf.__version__, path, _first_line(error)))
+    except Exception as error:  # noqa: BLE001 (ValueError, TypeError, OSError, KeyError, and zipfile's and h5py's own errors)
+        raise TfleetError(
+            "Keras %s of TensorFlow %s cannot load `%s`: %s\nThe file is damaged, has layers of its author's own, or was saved by "
+            "another Keras: export it as a SavedModel where it was trained and give that."
+            % (getattr(tf.keras, "__version__", ""), tf.__version__, path, _first_line(error))
+        )
 
 
 @contextlib.contextmanager
-def _well_named(path):
+def _well_named(path: str) -> Iterator[str]:
     """``path``, or a link to it with the ending by which Keras tells its formats apart."""
     if path.endswith((".keras", ".h5", ".hdf5")):
         yield path
@@ -66,14 +76,14 @@ def _well_named(path):
         yield link
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return "%s: %s" % (type(error).__name__, lines[0][:300] if lines else "")
 
 
-def _layer_names(tensors):
+def _layer_names(tensors: List[Any]) -> List[str]:
     """One name for each Keras tensor, that of its layer: Keras 3 counts the tensors of a process (keras_tensor_19), which says nothing."""
-    names = []
+    names: List[str] = []
     for tensor in tensors:
         history = tensor._keras_history
         layer = getattr(history, "operation", None) or history.layer
@@ -86,21 +96,21 @@ def _layer_names(tensors):
     return names
 
 
-def _other_state(tf, function):
+def _other_state(tf: Any, function: Any) -> List[str]:
     """The names of the resources that a concrete function captures besides variables: tables, random generators."""
     handles = [variable.handle for variable in function.graph.variables]
-    return [inner.name for outer, inner in function.graph.captures
-            if outer.dtype == tf.resource and not any(outer is handle for handle in handles)]
+    return [inner.name for outer, inner in function.graph.captures if outer.dtype == tf.resource and not any(outer is handle for handle in handles)]
 
 
-def _freeze(function):
+def _freeze(function: Any) -> Any:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
     return convert_variables_to_constants_v2(function)
 
 
-def _named(graph_def, name, tensor):
+def _named(graph_def: Any, name: str, tensor: Any) -> str:
     """Append a node called ``name`` that hands ``tensor`` on: freezing calls the outputs Identity, Identity_1, … Returns its tensor's name."""
-    taken = set(node.name for node in graph_def.node)
+    taken = {node.name for node in graph_def.node}
     while name in taken:
         name += "_output"
     node = graph_def.node.add(name=name, op="Identity")

@@ -3,14 +3,17 @@
 import hashlib
 import json
 import os
+from typing import Any, Dict, List, Optional
 
 from tfleet import __version__, files
+from tfleet.convert.signatures import Signatures
+from tfleet.convert.source import Source
 
 PATH = "assets.extra/tfleet_provenance.json"
 _FORMAT = 1
 
 
-def fingerprint(source_sha256, kind, declared, tags):
+def fingerprint(source_sha256: str, kind: str, declared: Optional[Signatures], tags: List[str]) -> str:
     """The SHA-256 that two exports share exactly when their source, kind, declared signatures and tags are the same.
 
     TensorFlow's version is not in it: an upgraded runtime must not make every export on disk look foreign.
@@ -19,7 +22,7 @@ def fingerprint(source_sha256, kind, declared, tags):
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("utf-8")).hexdigest()
 
 
-def read(dest):
+def read(dest: str) -> Optional[Dict[str, Any]]:
     """The provenance in the SavedModel ``dest``, or None where there is none (that can be read)."""
     try:
         with open(os.path.join(dest, PATH), encoding="utf-8") as stream:
@@ -29,22 +32,37 @@ def read(dest):
     return content if isinstance(content, dict) and content.get("format") == _FORMAT else None
 
 
-def text(source, kind, declared, tags, signatures, listed, tensorflow_version):
+def text(
+    source: Source,
+    kind: str,
+    declared: Optional[Signatures],
+    tags: List[str],
+    signatures: Dict[str, Any],
+    listed: List[Dict[str, Any]],
+    tensorflow_version: str,
+) -> str:
     """The provenance file's text: no time, no path, no host, so that the same export has the same bytes everywhere."""
-    return json.dumps({
-        "format": _FORMAT,
-        "fingerprint": fingerprint(source.sha256, kind, declared, tags),
-        "source": source.name,
-        "source_sha256": source.sha256,
-        "kind": kind,
-        "options": {"signatures": declared, "tags": sorted(tags)},
-        "signatures": signatures,
-        "files": listed,
-        "versions": {"tfleet": __version__, "tensorflow": tensorflow_version},
-    }, sort_keys=True, indent=2) + "\n"
+    return (
+        json.dumps(
+            {
+                "format": _FORMAT,
+                "fingerprint": fingerprint(source.sha256, kind, declared, tags),
+                "source": source.name,
+                "source_sha256": source.sha256,
+                "kind": kind,
+                "options": {"signatures": declared, "tags": sorted(tags)},
+                "signatures": signatures,
+                "files": listed,
+                "versions": {"tfleet": __version__, "tensorflow": tensorflow_version},
+            },
+            sort_keys=True,
+            indent=2,
+        )
+        + "\n"
+    )
 
 
-def file_list(root):
+def file_list(root: str) -> List[Dict[str, Any]]:
     """``[{"path", "size", "sha256"}]`` of the files under ``root``, sorted, without the provenance itself."""
     listed = []
     for folder, _folders, names in os.walk(root):
@@ -56,7 +74,7 @@ def file_list(root):
     return sorted(listed, key=lambda entry: entry["path"])
 
 
-def differences(dest, recorded):
+def differences(dest: str, recorded: Dict[str, Any]) -> List[str]:
     """What is not as ``recorded`` (its ``files``) in ``dest``, as phrases; files that people added to assets.extra (warm-up) may be there."""
     found = {entry["path"]: entry for entry in file_list(dest)}
     expected = {entry["path"]: entry for entry in recorded["files"]}

@@ -2,6 +2,7 @@
 
 import os
 import re
+from typing import Any, Dict, List
 
 from tfleet.convert import framework, graph
 from tfleet.convert.source import describe_folder
@@ -10,21 +11,24 @@ from tfleet.errors import TfleetError
 _INTERNAL = ("__saved_model_init_op", "__saved_model_train_op")
 
 
-def read(tf, path):
+def read(path: str) -> Any:
     """The SavedModel proto in the folder ``path``. Raises TfleetError if there is none or it cannot be read."""
     from tensorflow.core.protobuf import saved_model_pb2
+
     binary, text = os.path.join(path, "saved_model.pb"), os.path.join(path, "saved_model.pbtxt")
     name = binary if os.path.isfile(binary) else text
     if not os.path.isfile(name):
         raise TfleetError("`%s` is not a SavedModel: there is no saved_model.pb in it. %s" % (path, describe_folder(path)))
     model = saved_model_pb2.SavedModel()
     if not parse_file(model, name) or not model.meta_graphs:
-        raise TfleetError("`%s` is not a SavedModel protocol buffer: it is damaged or truncated (%d bytes). Copy it again and compare its "
-                         "SHA-256." % (name, os.path.getsize(name)))
+        raise TfleetError(
+            "`%s` is not a SavedModel protocol buffer: it is damaged or truncated (%d bytes). Copy it again and compare its "
+            "SHA-256." % (name, os.path.getsize(name))
+        )
     return model
 
 
-def parse_file(message, path):
+def parse_file(message: Any, path: str) -> bool:
     """Whether the file ``path`` (text if its name ends in .pbtxt) is the kind of ``message``, which is filled with it.
 
     Filling rather than returning lets a graph be read into its place in a SavedModel, so that a large one is in memory once.
@@ -34,8 +38,10 @@ def parse_file(message, path):
     if size == 0:
         raise TfleetError("`%s` is empty: the copy failed or the disk was full. Copy it again." % path)
     if size > framework.PROTOBUF_LIMIT:
-        raise TfleetError("`%s` has %d bytes, but a protocol buffer ends at 2 GiB. Keep the weights in variables: export the model as a "
-                         "SavedModel instead of freezing it." % (path, size))
+        raise TfleetError(
+            "`%s` has %d bytes, but a protocol buffer ends at 2 GiB. Keep the weights in variables: export the model as a "
+            "SavedModel instead of freezing it." % (path, size)
+        )
     try:
         with open(path, "rb") as stream:
             data = stream.read()
@@ -46,8 +52,9 @@ def parse_file(message, path):
     return graph.parse(message, data, "`%s`" % path)
 
 
-def _parse_text(message, data):
+def _parse_text(message: Any, data: bytes) -> bool:
     from google.protobuf import text_format
+
     try:
         text_format.Parse(data.decode("utf-8"), message)
     except (text_format.ParseError, UnicodeDecodeError, RecursionError, ValueError):
@@ -55,12 +62,12 @@ def _parse_text(message, data):
     return True
 
 
-def describe_signatures(tf, meta_graph):
+def describe_signatures(tf: Any, meta_graph: Any) -> Dict[str, Dict[str, Any]]:
     """``{name: {"inputs": {alias: {"name", "dtype", "shape"}}, "outputs": {…}, "method_name"}}`` without TensorFlow's internal ones."""
-    return {name: describe_signature(tf, meta_graph.signature_def[name]) for name in sorted(meta_graph.signature_def) if name not in _INTERNAL}
+    return {name: _describe_signature(tf, meta_graph.signature_def[name]) for name in sorted(meta_graph.signature_def) if name not in _INTERNAL}
 
 
-def describe_signature(tf, signature):
+def _describe_signature(tf: Any, signature: Any) -> Dict[str, Any]:
     return {
         "inputs": {alias: _describe_tensor(tf, signature.inputs[alias]) for alias in sorted(signature.inputs)},
         "outputs": {alias: _describe_tensor(tf, signature.outputs[alias]) for alias in sorted(signature.outputs)},
@@ -68,7 +75,7 @@ def describe_signature(tf, signature):
     }
 
 
-def _describe_tensor(tf, info):
+def _describe_tensor(tf: Any, info: Any) -> Dict[str, Any]:
     described = {"name": info.name, "dtype": framework.dtype_name(tf, info.dtype), "shape": framework.shape_list(info.tensor_shape)}
     encoding = info.WhichOneof("encoding")
     if encoding == "coo_sparse":
@@ -78,20 +85,23 @@ def _describe_tensor(tf, info):
     return described
 
 
-def choose(model, tags, path):
+def choose(model: Any, tags: List[str], path: str) -> int:
     """The index of the meta graph whose tag set is exactly ``tags``: a model server looks for exactly its own. Raises TfleetError."""
     sets = [sorted(meta.meta_info_def.tags) for meta in model.meta_graphs]
     if sorted(tags) not in sets:
-        raise TfleetError("`%s` has no graph tagged %s; its tag sets are %s. Give one of these as tags." % (
-            path, "{%s}" % ", ".join(sorted(tags)), "; ".join("{%s}" % ", ".join(found) for found in sets)), tag_sets=sets)
+        raise TfleetError(
+            "`%s` has no graph tagged %s; its tag sets are %s. Give one of these as tags."
+            % (path, "{%s}" % ", ".join(sorted(tags)), "; ".join("{%s}" % ", ".join(found) for found in sets)),
+            tag_sets=sets,
+        )
     return sets.index(sorted(tags))
 
 
-def check_complete(path, meta_graph):
+def check_complete(path: str, meta_graph: Any) -> None:
     """Raise TfleetError if a file that ``meta_graph`` needs is not in the SavedModel folder ``path``: shards of variables, assets."""
     index = os.path.join(path, "variables", "variables.index")
     if graph.has_variables(meta_graph.graph_def) and meta_graph.HasField("saver_def") and not os.path.isfile(index):
-        raise TfleetError("`%s` is incomplete: its graph has variables, but %s is missing. Copy the whole folder, variables/ included." % (path, index))
+        raise TfleetError("`%s` is incomplete: it has variables, but %s is missing. Copy the whole folder, variables/ included." % (path, index))
     folder = os.path.dirname(index)
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         shard = re.match(r"^variables\.data-\d{5}-of-(\d{5})$", name)
@@ -101,15 +111,18 @@ def check_complete(path, meta_graph):
             if not os.path.isfile(os.path.join(folder, needed)):
                 raise TfleetError("`%s` is incomplete: variables/%s is missing. Copy the whole folder again." % (path, needed))
     if os.path.isfile(index) and not any(name.startswith("variables.data-") for name in os.listdir(folder)):
-        raise TfleetError("`%s` is incomplete: variables/ holds an index but no variables.data-00000-of-00001 or other data. Copy the whole folder again." % path)
+        raise TfleetError(
+            "`%s` is incomplete: variables/ holds an index but no variables.data-00000-of-00001 or other data. Copy the whole folder again." % path
+        )
     for asset in meta_graph.asset_file_def:
         if not os.path.isfile(os.path.join(path, "assets", asset.filename)):
             raise TfleetError("`%s` is incomplete: assets/%s is missing. Copy the whole folder, assets/ included." % (path, asset.filename))
 
 
-def new(tf, tags):
+def new(tf: Any, tags: List[str]) -> Any:
     """An empty SavedModel proto with one meta graph for ``tags``, which is to be filled."""
     from tensorflow.core.protobuf import saved_model_pb2
+
     model = saved_model_pb2.SavedModel(saved_model_schema_version=1)
     info = model.meta_graphs.add().meta_info_def
     info.tags.extend(sorted(tags))
@@ -118,18 +131,21 @@ def new(tf, tags):
     return model
 
 
-def record_operations(meta_graph):
+def record_operations(meta_graph: Any) -> None:
     """Note the definitions of the operations in use, by which a newer or older TensorFlow drops attributes it does not know."""
     from tensorflow.python.framework import meta_graph as tools
+
     meta_graph.meta_info_def.stripped_op_list.CopyFrom(tools.stripped_op_list_for_graph(meta_graph.graph_def))
 
 
-def declare(tf, loaded, meta_graph, declared):
+def declare(loaded: graph.Graph, meta_graph: Any, declared: Dict[str, Dict[str, Any]]) -> None:
     """Replace the signatures of ``meta_graph`` by the ``declared`` ones (normalised), looked up in ``loaded`` (graph.Graph)."""
     chosen = {}
     for name, signature in declared.items():
-        tensors = {side: {alias: loaded.tensor(tensor, "Signature `%s`, %s `%s`" % (name, side[:-1], alias))
-                          for alias, tensor in signature[side].items()} for side in ("inputs", "outputs")}
+        tensors = {
+            side: {alias: loaded.tensor(tensor, "Signature `%s`, %s `%s`" % (name, side[:-1], alias)) for alias, tensor in signature[side].items()}
+            for side in ("inputs", "outputs")
+        }
         loaded.check_computable(name, signature)
         chosen[name] = (tensors, signature["method_name"])
     _forget(meta_graph)
@@ -143,7 +159,7 @@ def declare(tf, loaded, meta_graph, declared):
                 infos[alias].tensor_shape.CopyFrom(tensor.shape.as_proto())
 
 
-def _forget(meta_graph):
+def _forget(meta_graph: Any) -> None:
     """Drop the signatures and TensorFlow 2's object graph, which describes them once more as functions.
 
     Without the object graph tf.saved_model.load (and through it TF-TRT) goes by the signatures, as a model server does. What initialises
@@ -159,12 +175,12 @@ def _forget(meta_graph):
     meta_graph.ClearField("object_graph_def")
 
 
-def serialised(model):
+def serialised(model: Any) -> bytes:
     """The proto as bytes, the same for equal protos in every process. Raises TfleetError above the limit of protocol buffers."""
     try:
-        return model.SerializeToString(deterministic=True)
-    except (ValueError, MemoryError, OverflowError) as error:
-        raise TfleetError("The SavedModel cannot be written: %s. Its graph is at the limit of 2 GiB or memory is short: keep the weights in "
-                         "variables." % error)
-    except Exception as error:  # EncodeError of whichever protobuf implementation is in use
-        raise TfleetError("The SavedModel cannot be written: %s. Its graph is over the limit of 2 GiB: keep the weights in variables." % error)
+        return bytes(model.SerializeToString(deterministic=True))
+    except Exception as error:  # noqa: BLE001 (MemoryError, ValueError, and the EncodeError of whichever protobuf is in use)
+        raise TfleetError(
+            "The SavedModel cannot be written: %s. Its graph is at the limit of 2 GiB, or memory is short: keep the weights in "
+            "variables, or free memory and run again." % (str(error) or type(error).__name__)
+        )

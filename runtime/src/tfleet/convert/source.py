@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from typing import Callable, List, Optional, Tuple
 
 from tfleet import files
 from tfleet.convert import archive, download, signatures
@@ -25,7 +26,7 @@ class Source(object):
     the file, or of a folder's tree (``tree_sha256``), ``size`` in bytes or None.
     """
 
-    def __init__(self, given, shown, name, path, sha256, size):
+    def __init__(self, given: str, shown: str, name: str, path: Optional[str], sha256: str, size: Optional[int]) -> None:
         self.given = given
         self.shown = shown
         self.name = name
@@ -33,7 +34,7 @@ class Source(object):
         self.sha256 = sha256
         self.size = size
 
-    def open(self, kind, workspace):
+    def open(self, kind: str, workspace: Callable[[], str]) -> Tuple[str, str]:
         """The model itself: ``(kind, path)``, unpacked or downloaded into the folder that ``workspace()`` makes if need be."""
         path = self.path
         if path is None:
@@ -49,23 +50,23 @@ class Source(object):
         return _file(path, kind)
 
 
-def identify(given, checksum, room_for=None):
+def identify(given: str, checksum: Optional[str], room_for: Optional[Callable[[int], None]] = None) -> Source:
     """The Source that ``given`` names, with its checksum verified.
 
     :param checksum: ``sha256:HEX`` or None; a URL must have one
     :param room_for: called with the size in bytes before a large source is read
     """
     expected = _checksum(checksum)
-    path = given
     shown = given
+    local: Optional[str] = given
     if download.is_url(given):
         shown = download.shown(given)
         if expected is None:
             raise TfleetError("`%s` needs a checksum: give sha256:HEX of the file you mean, so that nothing else can take its place." % shown)
-        path = download.local_path(given)
-        if path is None:
+        local = download.local_path(given)
+        if local is None:
             return Source(given, shown, download.name_of(given), None, expected, None)
-    path = os.path.abspath(os.path.expanduser(path))
+    path = os.path.abspath(os.path.expanduser(local or given))
     if not os.path.exists(path):
         raise TfleetError("There is no `%s`.%s" % (shown, neighbours(path)), missing=True)
     if not os.access(path, os.R_OK):
@@ -75,12 +76,15 @@ def identify(given, checksum, room_for=None):
         room_for(size)
     sha256 = tree_sha256(path) if os.path.isdir(path) else files.sha256_file(path)
     if expected is not None and sha256 != expected:
-        raise TfleetError("`%s` has the SHA-256 %s, not %s as given: it is another file than expected. Nothing was written." % (
-            shown, sha256, expected), expected=expected, found=sha256)
+        raise TfleetError(
+            "`%s` has the SHA-256 %s, not %s as given: it is another file than expected. Nothing was written." % (shown, sha256, expected),
+            expected=expected,
+            found=sha256,
+        )
     return Source(given, shown, os.path.basename(path), path, sha256, size)
 
 
-def _checksum(text):
+def _checksum(text: Optional[str]) -> Optional[str]:
     if not text:
         return None
     algorithm, _colon, value = text.partition(":")
@@ -89,53 +93,58 @@ def _checksum(text):
     return value.lower()
 
 
-def neighbours(path):
+def neighbours(path: str) -> str:
     """What is near a path that does not exist, as a sentence."""
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         return " The folder %s does not exist either: copy the model to this host first, or correct the path." % folder
     near = signatures.nearest(os.path.basename(path), sorted(os.listdir(folder)))
-    return " In %s there is %s." % (folder, ", ".join("`%s`" % name for name in near)) if near else (
-        " Copy the model to this host first, or correct the path.")
+    return " In %s there is %s." % (folder, ", ".join("`%s`" % name for name in near)) if near else (" Copy the model to this host first, or correct the path.")
 
 
-def size_of(path):
+def size_of(path: str) -> int:
     """Bytes in a file, or in all files of a folder."""
     if not os.path.isdir(path):
         return os.path.getsize(path)
-    return sum(os.path.getsize(os.path.join(folder, name)) for folder, _folders, names in os.walk(path) for name in names
-               if os.path.exists(os.path.join(folder, name)))
+    return sum(
+        os.path.getsize(os.path.join(folder, name)) for folder, _folders, names in os.walk(path) for name in names if os.path.exists(os.path.join(folder, name))
+    )
 
 
-def tree_sha256(path):
+def tree_sha256(path: str) -> str:
     """The SHA-256 of a folder: of its files' paths and sums, whatever their times, modes and order. Raises TfleetError for links to folders."""
     for folder, folders, _names in os.walk(path):
         for name in folders:
             if os.path.islink(os.path.join(folder, name)):
-                raise TfleetError("`%s` is a link to a folder: copy the model with what its links point to (cp -rL) and give the copy." %
-                                 os.path.join(folder, name))
+                raise TfleetError(
+                    "`%s` is a link to a folder: copy the model with what its links point to (cp -rL) and give the copy." % os.path.join(folder, name)
+                )
     text = json.dumps(files.sha256_tree(path), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def is_saved_model(path):
+def is_saved_model(path: str) -> bool:
     """Whether the folder ``path`` holds a SavedModel."""
     return any(os.path.isfile(os.path.join(path, name)) for name in _SAVED_MODEL_FILES)
 
 
-def _folder(path, kind):
+def _folder(path: str, kind: str) -> Tuple[str, str]:
     if kind == "frozen_graph":
-        raise TfleetError("`%s` is a folder, but kind is frozen_graph, which is one file. %s" % (
-            path, "It holds a SavedModel: say kind saved_model." if is_saved_model(path) else describe_folder(path)))
+        raise TfleetError(
+            "`%s` is a folder, but kind is frozen_graph, which is one file. %s"
+            % (path, "It holds a SavedModel: say kind saved_model." if is_saved_model(path) else describe_folder(path))
+        )
     if kind == "keras":
-        raise TfleetError("`%s` is a folder, but kind is keras, which is one .keras or .h5 file. %s" % (
-            path, "It holds a SavedModel: say kind saved_model." if is_saved_model(path) else describe_folder(path)))
+        raise TfleetError(
+            "`%s` is a folder, but kind is keras, which is one .keras or .h5 file. %s"
+            % (path, "It holds a SavedModel: say kind saved_model." if is_saved_model(path) else describe_folder(path))
+        )
     if not is_saved_model(path):
         raise TfleetError("`%s` is not a SavedModel: there is no saved_model.pb in it. %s" % (path, describe_folder(path)))
     return "saved_model", path
 
 
-def describe_folder(path):
+def describe_folder(path: str) -> str:
     """What a folder without saved_model.pb holds instead, and what to give then."""
     names = sorted(os.listdir(path))
     inner = [name for name in names if os.path.isdir(os.path.join(path, name)) and is_saved_model(os.path.join(path, name))]
@@ -149,12 +158,14 @@ def describe_folder(path):
     return "It is empty." if not names else "It holds %s." % ", ".join(names[:5])
 
 
-def _file(path, kind):
+def _file(path: str, kind: str) -> Tuple[str, str]:
     found = _kind_of_file(path)
     if kind == "saved_model" or os.path.basename(path) in _SAVED_MODEL_FILES:
-        raise TfleetError("`%s` is a file, but a SavedModel is the folder that holds saved_model.pb and variables/: give the folder%s." % (
-            path, " `%s`" % os.path.dirname(path) if is_saved_model(os.path.dirname(path)) else ", or say kind frozen_graph"))
-    if kind != "auto" and kind != found:
+        raise TfleetError(
+            "`%s` is a file, but a SavedModel is the folder that holds saved_model.pb and variables/: give the folder%s."
+            % (path, " `%s`" % os.path.dirname(path) if is_saved_model(os.path.dirname(path)) else ", or say kind frozen_graph")
+        )
+    if kind not in ("auto", found):
         raise TfleetError("`%s` is a %s, but kind is %s. Correct one of them." % (path, _SPOKEN[found], kind))
     return found, path
 
@@ -162,7 +173,7 @@ def _file(path, kind):
 _SPOKEN = {"keras": "Keras file", "frozen_graph": "graph or something else, not a Keras file"}
 
 
-def _kind_of_file(path):
+def _kind_of_file(path: str) -> str:
     with open(path, "rb") as stream:
         head = stream.read(8)
     if head == _HDF5 or head.startswith(b"PK") or (path.endswith(".keras") and not head):
@@ -170,9 +181,9 @@ def _kind_of_file(path):
     return "frozen_graph"
 
 
-def _only_model(root, kind, shown):
+def _only_model(root: str, kind: str, shown: str) -> Tuple[str, str]:
     """The one model of ``kind`` in an unpacked archive."""
-    found = []
+    found: List[Tuple[str, str]] = []
     for folder, folders, names in os.walk(root):
         folders.sort()
         if is_saved_model(folder):
@@ -186,10 +197,20 @@ def _only_model(root, kind, shown):
     chosen = [model for model in found if kind in ("auto", model[0])]
     listed = ", ".join("`%s` (%s)" % (os.path.relpath(path, root), of) for of, path in found[:8])
     if not chosen:
-        raise TfleetError("`%s` holds no %s. %s" % (shown, "model" if kind == "auto" else kind, "It holds %s: say that kind." % listed if found else (
-            "It must hold a SavedModel folder, a .pb or .pbtxt graph, or a .keras or .h5 file: unpack it and look.")))
+        raise TfleetError(
+            "`%s` holds no %s. %s"
+            % (
+                shown,
+                "model" if kind == "auto" else kind,
+                "It holds %s: say that kind." % listed
+                if found
+                else ("It must hold a SavedModel folder, a .pb or .pbtxt graph, or a .keras or .h5 file: unpack it and look."),
+            )
+        )
     if len(chosen) > 1:
-        raise TfleetError("`%s` holds more than one model: %s. %s" % (
-            shown, listed, "Say which kind you mean." if len(set(of for of, _path in chosen)) == len(chosen) else "Unpack it and give the path of one."))
+        raise TfleetError(
+            "`%s` holds more than one model: %s. %s"
+            % (shown, listed, "Say which kind you mean." if len({of for of, _path in chosen}) == len(chosen) else "Unpack it and give the path of one.")
+        )
     of, path = chosen[0]
     return _folder(path, of) if of == "saved_model" else _file(path, of)

@@ -16,8 +16,13 @@ def test_a_saved_model_as_saved_model_cli_tells_it(tf2_saved_model):
     assert told["kind"] == "saved_model" and told["bytes"] > 1000
     (meta,) = told["meta_graphs"]
     assert meta["tags"] == ["serve"] and meta["ops"]["MatMul"] == 2 and meta["ops"]["LookupTableFindV2"] == 1
-    cli = subprocess.run([sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "show", "--dir", tf2_saved_model, "--all"],
-                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True, check=True).stdout
+    cli = subprocess.run(
+        [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "show", "--dir", tf2_saved_model, "--all"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        universal_newlines=True,
+        check=True,
+    ).stdout
     for name, signature in meta["signatures"].items():
         section = cli.partition("signature_def['%s']" % name)[2].partition("signature_def[")[0]
         assert "Method name is: %s" % signature["method_name"] in section
@@ -30,7 +35,11 @@ def test_candidates_of_the_object_detection_api(detector):
     candidates = inspect(detector)["candidates"]
     assert candidates["inputs"] == [{"name": "image_tensor:0", "dtype": "uint8", "shape": [1, -1, -1, 3], "op": "Placeholder"}]
     assert {info["name"]: info["shape"] for info in candidates["outputs"]} == {
-        "detection_boxes:0": [1, -1, 4], "detection_scores:0": [1, -1], "detection_classes:0": [1, -1], "num_detections:0": [1]}
+        "detection_boxes:0": [1, -1, 4],
+        "detection_scores:0": [1, -1],
+        "detection_classes:0": [1, -1],
+        "num_detections:0": [1],
+    }
 
 
 def test_candidates_leave_out_what_helps_only(linear):
@@ -44,7 +53,9 @@ def test_candidates_of_a_tf2_function(function_graph):
     candidates = inspect(function_graph)["candidates"]
     assert [info["name"] for info in candidates["inputs"]] == ["features:0"]
     assert [(info["name"], info["dtype"], info["shape"]) for info in candidates["outputs"]] == [
-        ("Identity:0", "float32", [-1, 2]), ("Identity_1:0", "int64", [-1])]
+        ("Identity:0", "float32", [-1, 2]),
+        ("Identity_1:0", "int64", [-1]),
+    ]
 
 
 def test_an_unknown_rank_is_told_as_such(tf, tmp_path):
@@ -82,16 +93,19 @@ def test_without_tensorflow_a_sentence(linear, tfleet, tmp_path):
     assert process.returncode == 1 and sys.executable in process.answer["msg"] and "tensorflow_runtime" in process.answer["msg"]
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda path: path.mkdir(), "It is empty"),
-    (lambda path: path.write_bytes(b""), "is empty"),
-    (lambda path: path.write_bytes(b"PK\x03\x04" + b"\0" * 40), "is an archive or a Keras file"),
-    (lambda path: path.mkdir() or (path / "saved_model.pb").write_bytes(b"\x08\x01\x12\xff\xff"), "damaged or truncated"),
-    (lambda path: path.mkdir() or (path / "saved_model.pb").write_bytes(b""), "is empty"),
-    (lambda path: path.mkdir() or (path / "saved_model.pbtxt").write_text("nonsense {"), "damaged or truncated"),
-    (lambda path: path.mkdir() or (path / "model.ckpt-1.index").write_text("x"), "checkpoint"),
-    (lambda path: path.write_bytes(b"") or os.truncate(str(path), 2 ** 31), "ends at 2 GiB"),
-])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda path: path.mkdir(), "It is empty"),
+        (lambda path: path.write_bytes(b""), "is empty"),
+        (lambda path: path.write_bytes(b"PK\x03\x04" + b"\0" * 40), "is an archive or a Keras file"),
+        (lambda path: path.mkdir() or (path / "saved_model.pb").write_bytes(b"\x08\x01\x12\xff\xff"), "damaged or truncated"),
+        (lambda path: path.mkdir() or (path / "saved_model.pb").write_bytes(b""), "is empty"),
+        (lambda path: path.mkdir() or (path / "saved_model.pbtxt").write_text("nonsense {"), "damaged or truncated"),
+        (lambda path: path.mkdir() or (path / "model.ckpt-1.index").write_text("x"), "checkpoint"),
+        (lambda path: path.write_bytes(b"") or os.truncate(str(path), 2**31), "ends at 2 GiB"),
+    ],
+)
 def test_what_is_no_model(tmp_path, make, words):
     make(tmp_path / "model")
     with pytest.raises(TfleetError) as caught:

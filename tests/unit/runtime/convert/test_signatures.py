@@ -8,20 +8,26 @@ from tfleet.errors import TfleetError
 
 def test_one_form_for_what_is_declared():
     assert signatures.normalised({"raw": {"outputs": {"y": "y:0"}, "inputs": {"x": "x:0"}}}) == {
-        "raw": {"inputs": {"x": "x:0"}, "outputs": {"y": "y:0"}, "method_name": "tensorflow/serving/predict"}}
+        "raw": {"inputs": {"x": "x:0"}, "outputs": {"y": "y:0"}, "method_name": "tensorflow/serving/predict"}
+    }
     assert signatures.normalised(None) is None and signatures.normalised({}) is None
 
 
-@pytest.mark.parametrize("declared, words", [
-    (["x"], ["must be a mapping", "list"]),
-    ({"s": "x:0"}, ["Signature `s`", "inputs", "outputs"]),
-    ({"s": {"input": {"x": "x:0"}, "outputs": {"y": "y:0"}}}, ["unknown key `input`", "Did you mean `inputs`?"]),
-    ({"s": {"inputs": {"x": "x:0"}}}, ["declares no outputs", "tfleet inspect"]),
-    ({"s": {"inputs": {"x": 0}, "outputs": {"y": "y:0"}}}, ["inputs", "`x: 0`"]),
-    ({"s": {"inputs": {"x": "x:0"}, "outputs": {"y": "y:0"}, "method_name": "tensorflow/serving/prediction"}},
-     ["Did you mean `tensorflow/serving/predict`?"]),
-    ({"__saved_model_init_op": {"inputs": {"x": "x:0"}, "outputs": {"y": "y:0"}}}, ["cannot be the name"]),
-])
+@pytest.mark.parametrize(
+    "declared, words",
+    [
+        (["x"], ["must be a mapping", "list"]),
+        ({"s": "x:0"}, ["Signature `s`", "inputs", "outputs"]),
+        ({"s": {"input": {"x": "x:0"}, "outputs": {"y": "y:0"}}}, ["unknown key `input`", "Did you mean `inputs`?"]),
+        ({"s": {"inputs": {"x": "x:0"}}}, ["declares no outputs", "tfleet inspect"]),
+        ({"s": {"inputs": {"x": 0}, "outputs": {"y": "y:0"}}}, ["inputs", "`x: 0`"]),
+        (
+            {"s": {"inputs": {"x": "x:0"}, "outputs": {"y": "y:0"}, "method_name": "tensorflow/serving/prediction"}},
+            ["Did you mean `tensorflow/serving/predict`?"],
+        ),
+        ({"__saved_model_init_op": {"inputs": {"x": "x:0"}, "outputs": {"y": "y:0"}}}, ["cannot be the name"]),
+    ],
+)
 def test_slips_are_named(declared, words):
     with pytest.raises(TfleetError) as caught:
         signatures.normalised(declared)
@@ -30,8 +36,7 @@ def test_slips_are_named(declared, words):
 
 
 def test_options_become_a_signature():
-    assert signatures.from_options("raw", ["x=scope/x:0"], ["y=y:0", "z=z:1"]) == {
-        "raw": {"inputs": {"x": "scope/x:0"}, "outputs": {"y": "y:0", "z": "z:1"}}}
+    assert signatures.from_options("raw", ["x=scope/x:0"], ["y=y:0", "z=z:1"]) == {"raw": {"inputs": {"x": "scope/x:0"}, "outputs": {"y": "y:0", "z": "z:1"}}}
     assert signatures.from_options("raw", None, None) is None
     for inputs in (["x"], ["x="], ["=x:0"], ["x=a:0", "x=b:0"]):
         with pytest.raises(TfleetError, match="--input"):

@@ -50,6 +50,7 @@ def special(name, kind, target=""):
 
 # Archives
 
+
 @pytest.mark.parametrize("name, form", [("m.tar", "tar"), ("m.tar.gz", "gztar"), ("m.zip", "zip"), ("m.bin", "gztar")])
 def test_a_saved_model_in_an_archive(tf2_saved_model, tmp_path, name, form):
     made = shutil.make_archive(str(tmp_path / "made"), form, os.path.dirname(tf2_saved_model), os.path.basename(tf2_saved_model))
@@ -80,18 +81,21 @@ def test_an_archive_without_a_model(tmp_path):
     assert "holds no model" in str(refused(tar_of(tmp_path / "a.tar.gz", ("readme.txt", b"hello")), tmp_path))
 
 
-@pytest.mark.parametrize("member, words", [
-    ("/etc/passwd", "absolute"),
-    ("../../evil.pb", "climbs out"),
-    ("a/../../evil.pb", "climbs out"),
-    ("C:evil.pb", "foreign"),
-    ("a\\..\\evil.pb", "foreign"),
-    ("x/" * 600 + "y", "too long"),
-    (special("link.pb", tarfile.SYMTYPE, "/etc/passwd"), "is a link"),
-    (special("link.pb", tarfile.LNKTYPE, "graph.pb"), "is a link"),
-    (special("disk.pb", tarfile.BLKTYPE), "is a link, a device"),
-    (special("pipe.pb", tarfile.FIFOTYPE), "is a link, a device"),
-])
+@pytest.mark.parametrize(
+    "member, words",
+    [
+        ("/etc/passwd", "absolute"),
+        ("../../evil.pb", "climbs out"),
+        ("a/../../evil.pb", "climbs out"),
+        ("C:evil.pb", "foreign"),
+        ("a\\..\\evil.pb", "foreign"),
+        ("x/" * 600 + "y", "too long"),
+        (special("link.pb", tarfile.SYMTYPE, "/etc/passwd"), "is a link"),
+        (special("link.pb", tarfile.LNKTYPE, "graph.pb"), "is a link"),
+        (special("disk.pb", tarfile.BLKTYPE), "is a link, a device"),
+        (special("pipe.pb", tarfile.FIFOTYPE), "is a link, a device"),
+    ],
+)
 def test_hostile_members_of_a_tar(linear, tmp_path, member, words):
     with open(linear, "rb") as stream:
         content = stream.read()
@@ -117,15 +121,15 @@ def test_hostile_members_of_a_zip(tmp_path):
 
 
 def test_a_bomb_stops_early(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "RATIO_FROM", 2 ** 20)
-    zeros = b"\0" * (64 * 2 ** 20)
+    monkeypatch.setattr(archive, "RATIO_FROM", 2**20)
+    zeros = b"\0" * (64 * 2**20)
     tar_of(tmp_path / "bomb.tar.gz", ("graph.pb", zeros))
     with zipfile.ZipFile(str(tmp_path / "bomb.zip"), "w", zipfile.ZIP_DEFLATED) as out:
         out.writestr("graph.pb", zeros)
     for name in ("bomb.tar.gz", "bomb.zip"):
         assert "bomb" in str(refused(tmp_path / name, tmp_path)).partition("member")[2]
-    monkeypatch.setattr(archive, "MAX_BYTES", 10 * 2 ** 20)
-    monkeypatch.setattr(archive, "RATIO_FROM", 2 ** 40)
+    monkeypatch.setattr(archive, "MAX_BYTES", 10 * 2**20)
+    monkeypatch.setattr(archive, "RATIO_FROM", 2**40)
     assert "unpacks to more than" in str(refused(tmp_path / "bomb.zip", tmp_path))
 
 
@@ -136,7 +140,7 @@ def test_too_many_members(tmp_path, monkeypatch):
 
 def test_a_header_that_would_fill_memory(tmp_path):
     header = tarfile.TarInfo("././@PaxHeader")
-    header.type, header.size = tarfile.XHDTYPE, 3 * 2 ** 30
+    header.type, header.size = tarfile.XHDTYPE, 3 * 2**30
     (tmp_path / "pax.tar").write_bytes(header.tobuf(tarfile.USTAR_FORMAT) + b"\0" * 10240)
     assert "extended header" in str(refused(tmp_path / "pax.tar", tmp_path))
 
@@ -164,13 +168,14 @@ def test_a_zip_with_a_wrong_sum(tmp_path):
 
 def test_a_zip_that_lies_about_its_size(tmp_path):
     with zipfile.ZipFile(str(tmp_path / "a.zip"), "w", zipfile.ZIP_DEFLATED) as out:
-        out.writestr("graph.pb", b"\0" * 10 ** 6)
-    content = (tmp_path / "a.zip").read_bytes().replace(struct.pack("<L", 10 ** 6), struct.pack("<L", 10))
+        out.writestr("graph.pb", b"\0" * 10**6)
+    content = (tmp_path / "a.zip").read_bytes().replace(struct.pack("<L", 10**6), struct.pack("<L", 10))
     (tmp_path / "a.zip").write_bytes(content)
     refused(tmp_path / "a.zip", tmp_path)
 
 
 # URLs
+
 
 @pytest.fixture
 def served(tmp_path):
@@ -192,7 +197,7 @@ def served(tmp_path):
                 self.wfile.write(b"short")
             elif self.path.startswith("/huge"):
                 self.send_response(200)
-                self.send_header("Content-Length", str(2 ** 60))
+                self.send_header("Content-Length", str(2**60))
                 self.end_headers()
             elif self.path.startswith("/endless"):
                 self.send_response(200)
@@ -262,7 +267,7 @@ def test_urls_that_cannot_be_used(linear, served, tmp_path, monkeypatch):
     assert "more than is free" in str(refused(address + "/huge.pb", tmp_path, checksum=right))
     assert "the scheme `ftp`" in str(refused("ftp://host/model.pb", tmp_path, checksum=right))
     assert "three slashes" in str(refused("file://model.pb", tmp_path, checksum=right))
-    monkeypatch.setattr(download, "MAX_BYTES", 10 ** 6)
+    monkeypatch.setattr(download, "MAX_BYTES", 10**6)
     assert "does not end after" in str(refused(address + "/endless.pb", tmp_path, checksum=right))
 
 
