@@ -1,6 +1,9 @@
 """Text-format files: the server's rules, and the checks and imports for people."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from google.protobuf import text_format
@@ -87,7 +90,7 @@ def test_monitoring(text, path):
 
 
 def test_monitoring_path_without_a_slash(file):
-    with pytest.raises(TfleetError, match="must begin with a slash"):
+    with pytest.raises(TfleetError, match=r"must begin with a slash"):
         config_check.check("monitoring", file('prometheus_config { enable: true path: "m" }'))
 
 
@@ -128,10 +131,10 @@ def test_check_warns_of_what_is_hardly_meant(file):
 
 
 def test_missing_and_binary_files(tmp_path):
-    with pytest.raises(TfleetError, match="cannot be read: No such file"):
+    with pytest.raises(TfleetError, match=r"cannot be read: No such file"):
         config_check.check("model", str(tmp_path / "no"))
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(TfleetError, match="is not UTF-8 text"):
+    with pytest.raises(TfleetError, match=r"is not UTF-8 text"):
         config_check.import_models(str(tmp_path / "binary"))
 
 
@@ -156,7 +159,7 @@ def test_import_repairs_what_is_unambiguous_and_says_so(file):
 
 
 def test_import_gives_up_on_what_could_mean_anything(file):
-    with pytest.raises(TfleetError, match="its fields are"):
+    with pytest.raises(TfleetError, match=r"its fields are"):
         config_check.import_models(file("model_config_list { config { zzz: 1 } }"))
 
 
@@ -178,3 +181,9 @@ def test_yaml_is_yaml(file):
     imported = config_check.import_models(file(GOOD))
     assert yaml.safe_load(config_check.yaml_text(imported.models, imported.notes)) == {"model_server_models": imported.models}
     assert yaml.safe_load(config_check.yaml_text([])) == {"model_server_models": []}
+
+
+def test_configuration_needs_no_tensorflow():
+    modules = ", ".join("tfleet.server." + name for name in ("flags", "config", "config_check", "batching", "metrics", "rest", "grpc_service"))
+    code = "import sys, %s; sys.exit('tensorflow' in sys.modules)" % modules
+    assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), check=False).returncode == 0

@@ -181,7 +181,7 @@ def _classes(outputs: Dict[str, Any], count: int, result: Any) -> None:
     numbers = [] if scores is None else scores.tolist()
     for row in range(count):
         listed = result.classifications.add()
-        for column in range((classes if classes is not None else scores).shape[1]):
+        for column in range(len(labels[row] if labels else numbers[row])):
             item = listed.classes.add()
             if labels:
                 item.label = labels[row][column].decode("utf-8", "replace")

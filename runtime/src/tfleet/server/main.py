@@ -10,8 +10,8 @@ import time
 from typing import Any, List, Optional, Tuple
 
 from .. import __version__
+from . import batching, executor, grpc_service, rest, storage, warmup
 from . import config as configs
-from . import executor, grpc_service, rest, storage, warmup
 from . import flags as flag_table
 from .core import ServerCore, poll_config_file
 from .lifecycle import Harness
@@ -67,6 +67,8 @@ class Server:
         self._options = executor.SessionOptions(
             flags.tensorflow_session_config_file, *_parallelism(flags), flags.per_process_gpu_memory_fraction)
         self.core = ServerCore(flags, self._load)
+        self._batching = configs.wire.BatchingParameters()
+        self._pool = self._make_pool() if flags.enable_batching else None
         self._ended = threading.Event()
         self._signal = 0
         self.grpc: Any = None
@@ -84,8 +86,18 @@ class Server:
                 and flags.tensorflow_inter_op_parallelism > 0:
             raise invalid_argument("Either configure server_options.tensorflow_session_parallelism or (server_options."
                                    "tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) separately.")
+        if flags.batching_parameters_file and not flags.enable_batching:
+            raise invalid_argument("server_options.batching_parameters_file is set without setting server_options.enable_batching to true.")
         if flags.mixed_precision:
             log.warning("Mixed precision mode %r is not known; ignored", flags.mixed_precision)
+
+    def _make_pool(self) -> batching.Pool:
+        name, threads = batching.DEFAULT_POOL, 0
+        if self.flags.batching_parameters_file:
+            configs.read(self.flags.batching_parameters_file, self._batching)
+            threads = self._batching.num_batch_threads.value
+            name = self._batching.thread_pool_name.value or "batch_threads"
+        return batching.Pool(self.core.metrics, threads, name)
 
     def start(self) -> None:
         """Loads the configured models, then opens the ports. Raises StatusError."""
@@ -127,6 +139,12 @@ class Server:
 
     def _load(self, model: str, version: int, path: str) -> Any:
         servable = executor.load(path, self._tags, self._options)
+        if self._pool is not None:
+            try:
+                servable = self._batched(self._pool, servable, path)
+            except StatusError:
+                servable.close()
+                raise
         if self.flags.enable_model_warmup:
             harness = Harness(model, version, path)
             harness.servable = servable
@@ -138,6 +156,15 @@ class Server:
         if self.flags.flush_filesystem_caches:
             storage.drop_page_cache(path)
         return servable
+
+    def _batched(self, pool: batching.Pool, servable: Any, path: str) -> Any:
+        message = self._batching
+        if self.flags.enable_per_model_batching_parameters:
+            file = os.path.join(path, "batching_params.pbtxt")
+            if not os.path.exists(file):
+                return servable
+            message = configs.read(file, configs.wire.BatchingParameters())
+        return batching.BatchedServable(servable, batching.parameters(message), pool)
 
     # End
 

@@ -8,6 +8,7 @@ import threading
 from typing import Any, Dict, List, Tuple
 
 LATENCY_BUCKETS = tuple(10 * 1.8 ** i for i in range(33))
+SIZE_BUCKETS = tuple(float(2 ** i) for i in range(15))
 
 _Labels = Tuple[str, ...]
 
@@ -92,7 +93,15 @@ class Metrics:
         self.request_latency = Histogram("/tensorflow/serving/request_latency", ("model_name", "API", "entrypoint"))
         self.runtime_latency = Histogram("/tensorflow/serving/runtime_latency", ("model_name", "API", "runtime"))
         self.warmup_latency = Histogram("/tensorflow/serving/model_warmup_latency", ("model_path", "status"))
-        self._all: List[Any] = [self.request_count, self.request_latency, self.runtime_latency, self.warmup_latency]
+        batching = "/tensorflow/serving/batching_session/"
+        self.batch_queuing_latency = Histogram(batching + "queuing_latency", ("thread_pool_name",))
+        self.batch_run_count = Counter(batching + "wrapped_run_count", ())
+        self.batch_input_size = Histogram(batching + "input_batch_size", (), SIZE_BUCKETS)
+        self.batch_padding_size = Histogram(batching + "padding_size", ("execution_batch_size",), SIZE_BUCKETS)
+        self.batch_processed_size = Histogram(batching + "processed_batch_size", (), SIZE_BUCKETS)
+        self._all: List[Any] = [
+            self.request_count, self.request_latency, self.runtime_latency, self.warmup_latency, self.batch_queuing_latency,
+            self.batch_run_count, self.batch_input_size, self.batch_padding_size, self.batch_processed_size]
 
     def counter_value(self, name: str) -> int:
         """First cell of the counter of that name; KeyError if there is no such counter."""
