@@ -23,6 +23,10 @@ TEST_STAMP := $(VENV)/.installed-test-$(call digest,$(TEST_FILES))
 BENCH_STAMP := $(VENV)/.installed-bench-$(call digest,$(TEST_FILES) requirements-bench.txt)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
+# For the demo: ARGS goes to ansible-playbook (ARGS='--check --diff'), REPORTS is where its inventory writes them.
+ARGS :=
+REPORTS := .tfleet/reports
+
 ##@ Use
 .PHONY: help setup demo stop clean
 help: ## Show this list
@@ -33,11 +37,11 @@ help: ## Show this list
 setup: $(RUN_STAMP) ## Make the virtual environment .venv from the pinned requirements
 
 demo: setup ## Build, release, serve and check the demo models on this machine (no root, no Docker)
-	ansible-playbook -i inventories/local playbooks/site.yml
-	@tools/show_demo .tfleet/reports
+	ansible-playbook -i inventories/local playbooks/site.yml $(ARGS)
+	@tools/show_demo $(REPORTS)
 
 stop: setup ## End the server that the demo started
-	ansible-playbook -i inventories/local playbooks/stop.yml
+	ansible-playbook -i inventories/local playbooks/stop.yml $(ARGS)
 
 clean: ## Remove test hosts, environments, caches and everything built; the demo's models too
 	@if [ -d .tfleet ] && [ -x $(VENV)/bin/ansible-playbook ]; then $(MAKE) --no-print-directory stop; fi
