@@ -39,7 +39,7 @@ def draw_detections(image: Image.Image, found: Sequence[Detection]) -> Image.Ima
         _frame(draw, box, colour(detection.number), line)
     taken: List[Box] = []
     for detection, box in zip(found, boxes):
-        tag = _tag("%s %d%%" % (detection.name, round(100 * detection.score)), text_height, colour(detection.number))
+        tag = _tag("%s  %d%%" % (detection.name, round(100 * detection.score)), text_height, colour(detection.number))
         place = _free_place(tag.size, box, picture.size, taken)
         taken.append((place[0], place[1], place[0] + tag.width, place[1] + tag.height))
         picture.paste(tag, place)
@@ -62,10 +62,11 @@ def caption(image: Image.Image, lines: Sequence[str]) -> Image.Image:
     return result
 
 
-def contact_sheet(pictures: Sequence[Image.Image], cell: int = 320) -> Image.Image:
+def contact_sheet(pictures: Sequence[Image.Image]) -> Image.Image:
     """Several pictures on one, in rows; a single picture stays as it is."""
     if len(pictures) == 1:
         return pictures[0]
+    cell = 480 if len(pictures) <= 6 else 320
     columns = math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
     small = []
