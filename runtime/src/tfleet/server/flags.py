@@ -79,7 +79,7 @@ _BY_NAME: Dict[str, Flag] = {flag.name: flag for flag in FLAGS}
 # Values that the server would have to act on and cannot yet: it says so and does not start, rather than ignore them.
 _NOT_YET = (
     "use_alts_credentials",
-    "ssl_config_file", "platform_config_file", "prefer_tflite_model", "xla_cpu_compilation_enabled",
+    "platform_config_file", "prefer_tflite_model", "xla_cpu_compilation_enabled",
     "xla_gpu_compilation_enabled", "thread_pool_factory_config_file", "enable_signature_method_name_check",
 )
 

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import grpc
 
 from .. import wire
+from . import config as configs
 from . import inference
 from . import status as codes
 from .core import ServerCore
@@ -208,16 +209,29 @@ def start(core: ServerCore, flags: Flags) -> Tuple[Any, Service]:
                ("grpc.so_reuseport", 0)] + channel_arguments(flags.grpc_channel_arguments)
     server = grpc.server(futures.ThreadPoolExecutor(max(flags.grpc_max_threads, 1), thread_name_prefix="grpc"),
                          handlers=(service,), options=options)
+    credentials = _credentials(flags.ssl_config_file) if flags.ssl_config_file else None
     for address in addresses(flags):
         try:
-            bound = server.add_insecure_port(address)
+            bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
         except RuntimeError:
             bound = 0
         if not bound:
             raise StatusError(codes.UNAVAILABLE, "Cannot listen on %s for gRPC: another process has it, or it is no address "
-                              "of this host. Stop that process (ss -ltnp names it) or choose another --port" % address)
+                              "of this host%s. Stop that process (ss -ltnp names it) or choose another --port"
+                              % (address, ", or the texts of %s are no PEM" % flags.ssl_config_file if credentials else ""))
     server.start()
     return server, service
+
+
+def _credentials(ssl_config_file: str) -> Any:
+    """TLS of an SSLConfig file, whose fields hold PEM texts. A client needs a certificate if client_verify is set."""
+    config = configs.read(ssl_config_file, wire.SSLConfig())
+    if not (config.server_key and config.server_cert):
+        raise invalid_argument("%s needs server_key and server_cert, as PEM texts" % ssl_config_file)
+    if config.client_verify and not config.custom_ca:
+        raise invalid_argument("%s asks for client_verify, so it needs custom_ca to verify with, as PEM text" % ssl_config_file)
+    return grpc.ssl_server_credentials([(config.server_key.encode("utf-8"), config.server_cert.encode("utf-8"))],
+                                       config.custom_ca.encode("utf-8") or None, config.client_verify)
 
 
 def addresses(flags: Flags) -> List[str]:

@@ -32,7 +32,6 @@ class _Connection(BaseHTTPRequestHandler):
     server: Any = None
 
     def _answer(self) -> None:
-        self._sent = False
         with self.server.counted():
             try:
                 body = self._body()

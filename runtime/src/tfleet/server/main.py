@@ -36,7 +36,11 @@ def run(argv: List[str]) -> int:
         sys.stdout.write(flag_table.usage(PROGRAM))
         return _START_FAILED
     if flags.version:
-        library = executor.tensorflow().__version__
+        try:
+            library = _need_tensorflow().__version__
+        except StatusError as error:
+            sys.stdout.write("%s\n" % error.message)
+            return _START_FAILED
         sys.stdout.write("TensorFlow ModelServer: %s+tfleet.%s\nTensorFlow Library: %s\n" % (library, __version__, library))
         return 0
     if flags.leftover:
@@ -88,6 +92,8 @@ class Server:
                                    "tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) separately.")
         if flags.batching_parameters_file and not flags.enable_batching:
             raise invalid_argument("server_options.batching_parameters_file is set without setting server_options.enable_batching to true.")
+        if flags.ssl_config_file and flags.use_alts_credentials:
+            raise invalid_argument("--ssl_config_file and --use_alts_credentials cannot be used together")
         if flags.mixed_precision:
             log.warning("Mixed precision mode %r is not known; ignored", flags.mixed_precision)
 
@@ -115,7 +121,8 @@ class Server:
             config = configs.single_model(flags.model_name, flags.model_base_path)
         if config.WhichOneof("config") == "custom_model_config":
             raise StatusError(FAILED_PRECONDITION, "ModelServer does not yet support custom model config.")
-        executor.tensorflow()
+        configs.validate(config)  # also done by the core, but TensorFlow takes seconds to import
+        _need_tensorflow()
         self.core.start(config)
         if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
             threading.Thread(target=poll_config_file, name="config", daemon=True, args=(
@@ -195,6 +202,14 @@ class Server:
         grpc_done.wait(drain_seconds + 1)
         self.core.stop()
         log.info("The model server has ended")
+
+
+def _need_tensorflow() -> Any:
+    try:
+        return executor.tensorflow()
+    except ImportError as error:
+        raise StatusError(FAILED_PRECONDITION, "TensorFlow cannot be imported by %s: %s. Install TensorFlow (1.15, or 2.2 to 2.17) there, "
+                          "or start the server with the Python that has it" % (sys.executable, error))
 
 
 def _parallelism(flags: flag_table.Flags) -> Tuple[int, int]:
