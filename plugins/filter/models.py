@@ -1,10 +1,6 @@
 # Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Filters over the inventory variable ``tfleet_models``; the rules are in module_utils/models.py."""
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible.errors import AnsibleFilterError
 from ansible_collections.tfleet.serving.plugins.module_utils import models as rules
 
@@ -24,4 +20,4 @@ class FilterModule(object):
     def filters(self):
         """Return the filters by name."""
         names = ("normalise", "release_item", "declared_versions", "versions_on_disk", "served_labels", "rollback_plan")
-        return dict((name, _filter(getattr(rules, name))) for name in names)
+        return {name: _filter(getattr(rules, name)) for name in names}

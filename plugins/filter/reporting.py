@@ -1,10 +1,6 @@
 # Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Filters that turn what modules returned into lines, tables and pages; see module_utils/reporting.py."""
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible_collections.tfleet.serving.plugins.module_utils import reporting
 
 
@@ -14,4 +10,4 @@ class FilterModule(object):
     def filters(self):
         """Return the filters by name."""
         names = ("smoke_items", "smoke_result", "smoke_summary", "picture_item", "base64_file", "status_table")
-        return dict((name, getattr(reporting, name)) for name in names)
+        return {name: getattr(reporting, name) for name in names}

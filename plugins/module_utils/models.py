@@ -5,12 +5,9 @@
 Everything here is pure: dictionaries in, dictionaries out, no file and no socket. The filters of
 ``plugins/filter/models.py`` are the only caller on the controller.
 """
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import difflib
 import re
+from typing import Any, Dict, List
 
 # int64, as TensorFlow Serving parses the name of a version directory.
 MAX_VERSION = 2 ** 63 - 1
@@ -200,15 +197,15 @@ def _selected(policy, versions):
 
 def _labels(labels, versions, serve, where):
     if labels is None:
-        return dict((label, serve[-1]) for label in DEFAULT_LABELS) if serve else {}
+        return dict.fromkeys(DEFAULT_LABELS, serve[-1]) if serve else {}
     if not isinstance(labels, dict):
         raise ModelsError("%s: labels is a dictionary {label: version}, not %s." % (where, _kind(labels)))
-    result = {}
-    for label, version in labels.items():
+    result: Dict[str, Any] = {}
+    for label, value in labels.items():
         # The server's REST route takes [^/:]+ for a label.
         if not isinstance(label, str) or not re.match(r"^[^/:\s\"]+$", label):
             raise ModelsError("%s: label %r must be a word without '/', ':', quotes and spaces." % (where, label))
-        version = _integer(version, where, "labels.%s" % label, 1)
+        version = _integer(value, where, "labels.%s" % label, 1)
         if version not in versions:
             raise ModelsError("%s: label %s points to version %d, which is not among its releases (%s). Add the release or move the label."
                               % (where, label, version, ", ".join(map(str, versions)) or "none"))
@@ -243,14 +240,14 @@ def versions_on_disk(models, directories):
     :param directories: absolute paths of directories on the host, ``<base_path>/<version>``.
     :returns: {model: [version, ascending]}, an empty list where the host holds none.
     """
-    result = dict((model["name"], []) for model in models)
+    result: Dict[str, List[int]] = {model["name"]: [] for model in models}
     for directory in directories:
         base_path, version = str(directory).rsplit("/", 1)
         for model in models:
             # TensorFlow Serving takes any name that parses as int64, 007 included.
             if model["base_path"].rstrip("/") == base_path and re.match(r"^\d+$", version):
                 result[model["name"]].append(int(version))
-    return dict((name, sorted(versions)) for name, versions in result.items())
+    return {name: sorted(versions) for name, versions in result.items()}
 
 
 def served_labels(models, current, on_disk, move):
@@ -266,14 +263,14 @@ def served_labels(models, current, on_disk, move):
     :param move: labels that move to their declared version in this step, or the string ``all``.
     :returns: {model: {label: version}}.
     """
-    result = {}
+    result: Dict[str, Any] = {}
     for model in models:
         name, declared = model["name"], model["labels"]
         have = set(on_disk.get(name, []))
         # A label on a version that is gone can only be refused by the server.
-        labels = dict((label, version) for label, version in current.get(name, {}).items() if version in have)
+        labels = {label: version for label, version in current.get(name, {}).items() if version in have}
         if move == "all":
-            labels = dict((label, version) for label, version in labels.items() if label in declared)
+            labels = {label: version for label, version in labels.items() if label in declared}
             labels.update(declared)
         else:
             labels.update((label, declared[label]) for label in move if label in declared)
@@ -302,7 +299,7 @@ def rollback_plan(models, current, on_disk, names=None, version=None):
             raise ModelsError("Model %s is not in tfleet_models%s. Declared: %s." % (name, _nearest(name, known), ", ".join(known) or "none"))
     if version is not None and len(names) != 1:
         raise ModelsError("rollback_version needs rollback_model: which of %s shall return to version %s?" % (", ".join(names), version))
-    result = {"plan": [], "labels": {}, "policies": {}, "wait": [], "sentences": []}
+    plan: Dict[str, Any] = {"plan": [], "labels": {}, "policies": {}, "wait": [], "sentences": []}
     for model in models:
         name = model["name"]
         if name not in names:
@@ -316,7 +313,7 @@ def rollback_plan(models, current, on_disk, names=None, version=None):
         else:
             older = versions[:-1]
             if not older:
-                result["sentences"].append("%s stays: no older version is on the host (it holds: %s)."
+                plan["sentences"].append("%s stays: no older version is on the host (it holds: %s)."
                                            % (name, ", ".join(map(str, versions)) or "none"))
                 continue
             target = labels.get("stable")
@@ -324,14 +321,14 @@ def rollback_plan(models, current, on_disk, names=None, version=None):
                 target = older[-1]
         aside = [candidate for candidate in versions if candidate > target]
         if not aside and all(labels.get(label) == target for label in labels):
-            result["sentences"].append("%s stays: version %d is the newest on the host and has every label." % (name, target))
+            plan["sentences"].append("%s stays: version %d is the newest on the host and has every label." % (name, target))
             continue
-        result["plan"].append({"name": name, "base_path": model["base_path"], "to": target, "aside": aside})
-        result["labels"][name] = dict((label, target) for label in sorted(set(labels) | set(model["labels"])))
-        result["policies"][name] = {"specific": {"versions": [target] + aside}}
-        result["wait"].append({"name": name, "version": target})
-        result["sentences"].append("%s returns from version %d to version %d." % (name, versions[-1], target))
-    return result
+        plan["plan"].append({"name": name, "base_path": model["base_path"], "to": target, "aside": aside})
+        plan["labels"][name] = dict.fromkeys(sorted(set(labels) | set(model["labels"])), target)
+        plan["policies"][name] = {"specific": {"versions": [target] + aside}}
+        plan["wait"].append({"name": name, "version": target})
+        plan["sentences"].append("%s returns from version %d to version %d." % (name, versions[-1], target))
+    return plan
 
 
 def _integer(value, where, key, lowest):

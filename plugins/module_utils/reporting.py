@@ -4,11 +4,8 @@
 
 Pure functions, used by the filters of ``plugins/filter/reporting.py`` on the controller.
 """
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import base64
+from typing import Any, Dict, Tuple
 
 from ansible_collections.tfleet.serving.plugins.module_utils.models import release_item
 
@@ -53,7 +50,7 @@ def smoke_result(answer, host):
 
 def smoke_summary(results):
     """Return one dictionary for each host, model and version: ok, what was asked (``by``), worst latency and worst error."""
-    lines = {}
+    lines: Dict[Tuple[str, str, int], Dict[str, Any]] = {}
     for result in results:
         key = (result["host"], result["model"], result["version"])
         line = lines.setdefault(key, {

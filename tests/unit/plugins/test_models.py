@@ -1,6 +1,5 @@
 """The inventory variable tfleet_models: what it may say, and what follows from it."""
 import pytest
-
 from ansible_collections.tfleet.serving.plugins.module_utils import models as rules
 from ansible_collections.tfleet.serving.plugins.module_utils import reporting
 
