@@ -7,22 +7,24 @@ import os
 import shlex
 import shutil
 import tempfile
-from typing import IO, Any, Dict, Iterable, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from tfleet import files
 from tfleet.convert import framework, frozen_graph, graph, keras_file, provenance, saved_model, signatures
 from tfleet.convert import source as sources
+from tfleet.convert.encoding import Encoded
 from tfleet.errors import TfleetError
 
 # Files of a SavedModel folder that belong to the bytes of its saved_model.pb or to a release of it, not to the model.
 _NOT_THE_MODEL = ("saved_model.pb", "saved_model.pbtxt", "fingerprint.pb", "manifest.json", "manifest.json.sig", provenance.PATH)
+_CHUNK = 1024 * 1024
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Plan(object):
-    """What an export will write: the proto's bytes, the files to copy, and what to tell about both."""
+    """What an export will write: the encoded proto, the files to copy, and what to tell about both."""
 
-    def __init__(self, kind: str, data: bytes, described: Dict[str, Any], copies: List[Tuple[str, str]], tensorflow_version: str) -> None:
+    def __init__(self, kind: str, data: Encoded, described: Dict[str, Any], copies: List[Tuple[str, str]], tensorflow_version: str) -> None:
         self.kind = kind
         self.data = data
         self.described = described
@@ -86,7 +88,7 @@ def _export(found: sources.Source, dest: str, kind: str, declared: Optional[sign
             found.sha256,
             plan.described,
             len(plan.copies) + 1,
-            len(plan.data) + sum(os.path.getsize(copy[0]) for copy in plan.copies) if dry_run else sum(entry["size"] for entry in listed),
+            plan.data.size + sum(os.path.getsize(copy[0]) for copy in plan.copies) if dry_run else sum(entry["size"] for entry in listed),
         )
 
 
@@ -226,7 +228,7 @@ def _plan_graph(tf: Any, kind: str, model: Any, what: str, declared: signatures.
     loaded.check_frozen([tensor for signature in declared.values() for tensor in signature["outputs"].values()])
     saved_model.declare(loaded, meta, declared)
     saved_model.record_operations(meta)
-    return _Plan(kind, saved_model.serialised(model), saved_model.describe_signatures(tf, meta), [], tf.__version__)
+    return _Plan(kind, Encoded(model), saved_model.describe_signatures(tf, meta), [], tf.__version__)
 
 
 def _no_signatures(tf: Any, graph_def: Any, what: str, found: sources.Source) -> signatures.Signatures:
@@ -274,7 +276,7 @@ def _plan_saved_model(_found: sources.Source, path: str, declared: Optional[sign
     described = saved_model.describe_signatures(tf, meta)
     if not described:
         raise TfleetError("`%s` has no signature to serve. Declare one by tensor names (signatures); `tfleet inspect` shows what is in it." % path)
-    return _Plan("saved_model", saved_model.serialised(model), described, _copies(path), tf.__version__)
+    return _Plan("saved_model", Encoded(model), described, _copies(path), tf.__version__)
 
 
 def _copies(path: str) -> List[Tuple[str, str]]:
@@ -354,12 +356,12 @@ def _write(
         target = os.path.join(built, relative)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(path, "rb") as stream:
-            _put(target, stream)
+            _put(target, iter(lambda: stream.read(_CHUNK), b""))
     listed = provenance.file_list(built)
     target = os.path.join(built, provenance.PATH)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     text = provenance.text(found, plan.kind, declared, tags, plan.described, listed, plan.tensorflow_version)
-    _put(target, text.encode("utf-8"))
+    _put(target, [text.encode("utf-8")])
     for folder, _folders, _names in os.walk(built):
         os.chmod(folder, 0o755)  # noqa: S103 (a server under its own user reads models)
         files.fsync_directory(folder)
@@ -368,13 +370,11 @@ def _write(
     return listed
 
 
-def _put(path: str, content: Union[bytes, IO[bytes]]) -> None:
-    """Write bytes, or what a stream holds, to a new file and make it durable."""
+def _put(path: str, chunks: Iterable[bytes]) -> None:
+    """Write chunks of bytes to a new file and make it durable."""
     with open(path, "xb") as out:
-        if isinstance(content, bytes):
-            out.write(content)
-        else:
-            shutil.copyfileobj(content, out, 1024 * 1024)
+        for chunk in chunks:
+            out.write(chunk)
         out.flush()
         os.fsync(out.fileno())
     os.chmod(path, 0o644)

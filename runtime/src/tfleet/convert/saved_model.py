@@ -173,14 +173,3 @@ def _forget(meta_graph: Any) -> None:
         main.append(init)
     meta_graph.signature_def.clear()
     meta_graph.ClearField("object_graph_def")
-
-
-def serialised(model: Any) -> bytes:
-    """The proto as bytes, the same for equal protos in every process. Raises TfleetError above the limit of protocol buffers."""
-    try:
-        return bytes(model.SerializeToString(deterministic=True))
-    except Exception as error:  # noqa: BLE001 (MemoryError, ValueError, and the EncodeError of whichever protobuf is in use)
-        raise TfleetError(
-            "The SavedModel cannot be written: %s. Its graph is at the limit of 2 GiB, or memory is short: keep the weights in "
-            "variables, or free memory and run again." % (str(error) or type(error).__name__)
-        )
