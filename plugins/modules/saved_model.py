@@ -203,7 +203,7 @@ def present(params, runtime, check_mode):
             "diff": diff(dest, before, after),
             "msg": "Would export %s to %s, but not yet: %s" % (params["src"], dest, failure),
         }
-    result = {key: value for key, value in answer.items() if key != "ok"}
+    result = {key: value for key, value in answer.items() if key not in ("ok", "dry_run")}
     result["diff"] = diff(dest, before, identity(answer))
     return result
 

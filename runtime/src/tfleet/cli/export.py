@@ -35,13 +35,14 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
             raise TfleetError("Give either --signatures or --input and --output, not both.")
         declared = signatures.from_text(*_text(args.signatures))
     tags = [tag.strip() for tag in args.tags.split(",") if tag.strip()]
-    return export(args.source, args.dest, args.kind, args.checksum, declared, tags, args.dry_run)
+    result = export(args.source, args.dest, args.kind, args.checksum, declared, tags, args.dry_run)
+    return dict(result, dry_run=True) if args.dry_run else result
 
 
 def render(result: Dict[str, Any]) -> str:
     from tfleet.convert.inspect import signature_lines
 
-    state = "made" if result["changed"] else "unchanged"
+    state = ("would be made" if "dry_run" in result else "made") if result["changed"] else "unchanged"
     lines = ["%s  (%s, from a source of kind %s, %d files, %d bytes)" % (result["dest"], state, result["kind"], result["files"], result["bytes"])]
     for name, signature in sorted(result["signatures"].items()):
         lines += signature_lines(name, signature)
