@@ -70,7 +70,7 @@ def test_strings_and_bytes():
 
 
 def test_a_document_that_is_nested_too_deeply():
-    with pytest.raises(StatusError, match="nested too deeply"):
+    with pytest.raises(StatusError, match=r"nested too deeply"):
         json_text.parse(b'{"inputs": ' + b"[" * 100000 + b"]" * 100000 + b"}")
 
 
