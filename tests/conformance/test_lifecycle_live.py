@@ -37,6 +37,16 @@ def wait_until(condition, seconds=20):
         time.sleep(0.05)
 
 
+COUNT = 'model_spec { name: "%s" } inputs { key: "n" value { dtype: DT_INT64 tensor_shape { } int64_val: %d } }'
+
+
+def steps_in(server, model, seconds):
+    """How far the model `slow` counts in that time, here and now."""
+    began = time.time()
+    assert server.call(wire.PREDICT, COUNT % (model, 20000))[0] == "OK"
+    return int(20000 * seconds / (time.time() - began))
+
+
 def test_a_version_replaced_under_load_fails_no_request(own_models, model_files):
     base = own_models / "m"
     base.mkdir()
@@ -110,7 +120,8 @@ def test_requests_in_flight_finish_before_their_version_goes(own_models, model_f
     shutil.copytree(str(model_files / "slow"), str(base))
     with LiveServer("--model_name=m", "--model_base_path=%s" % base, *FAST) as server:
         answers = []
-        request = 'model_spec { name: "m" } inputs { key: "n" value { dtype: DT_INT64 tensor_shape { } int64_val: 400000 } }'
+        steps = steps_in(server, "m", 4.0)
+        request = COUNT % ("m", steps)
         asker = threading.Thread(target=lambda: answers.append(server.call(wire.PREDICT, request, timeout=60)))
         asker.start()
         time.sleep(0.3)
@@ -119,7 +130,7 @@ def test_requests_in_flight_finish_before_their_version_goes(own_models, model_f
         assert server.call(wire.PREDICT, request)[0] == "NOT_FOUND"
         asker.join()
         assert answers[0][0] == "OK"
-        assert list(answers[0][1].outputs["count"].int64_val) == [400000]
+        assert list(answers[0][1].outputs["count"].int64_val) == [steps]
         server.wait_state("m", 1, "END")
 
 
@@ -284,7 +295,7 @@ def test_polling_of_the_config_file(own_models, model_files):
 
 
 def slow_request(server, answers):
-    request = 'model_spec { name: "slow" } inputs { key: "n" value { dtype: DT_INT64 tensor_shape { } int64_val: 400000 } }'
+    request = COUNT % ("slow", steps_in(server, "slow", 3.0))
     asker = threading.Thread(target=lambda: answers.append(server.call(wire.PREDICT, request, timeout=60)))
     asker.start()
     time.sleep(0.3)
@@ -298,8 +309,12 @@ def test_sigterm_drains_with_our_flag(own_models, model_files):
         askers = [slow_request(server, grpc_answers),
                   threading.Thread(target=lambda: rest_answers.append(server.http("POST", "/v1/models/slow:predict", '{"inputs": 200000}')))]
         askers[1].start()
+        health = server._channel.unary_stream(wire.HEALTH_WATCH)(b"", timeout=60)
+        statuses = [next(health)]
         time.sleep(0.2)
         assert server.terminate() == 0
+        statuses += list(health)
+        assert [wire.HealthCheckResponse.FromString(status).status for status in statuses] == [1, 2]
         for asker in askers:
             asker.join()
         assert grpc_answers[0][0] == "OK"

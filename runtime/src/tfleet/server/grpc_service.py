@@ -40,6 +40,7 @@ class Service(grpc.GenericRpcHandler):
         self._as_content = flags.enable_serialization_as_tensor_content
         self.serving = True  # what the health service answers
         self._health_changed = threading.Condition()
+        self._watchers = threading.BoundedSemaphore(max(flags.grpc_max_threads // 2, 1))
         self._methods: Dict[str, Any] = {
             wire.PREDICT: self._unary(self._predict),
             wire.CLASSIFY: self._unary(self._classify),
@@ -162,15 +163,23 @@ class Service(grpc.GenericRpcHandler):
         return answer
 
     def _health_watch(self, data: bytes, context: Any) -> Any:
-        sent = None
-        context.add_callback(self._health_poke)
-        while context.is_active():
-            answer = self._health(data) or _SERVICE_UNKNOWN
-            if answer != sent:
-                sent = answer
-                yield answer
-            with self._health_changed:
-                self._health_changed.wait(5.0)
+        # A watcher holds a thread for as long as it watches: they must not take those that answer requests.
+        if not self._watchers.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many watchers: use Check")
+        try:
+            context.add_callback(self._health_poke)
+            sent = None
+            while context.is_active():
+                answer = self._health(data) or _SERVICE_UNKNOWN
+                if answer != sent:
+                    sent = answer
+                    yield answer
+                with self._health_changed:
+                    if not self.serving:
+                        return  # the server is ending: do not hold it up
+                    self._health_changed.wait(5.0)
+        finally:
+            self._watchers.release()
 
     def _health_poke(self) -> None:
         with self._health_changed:

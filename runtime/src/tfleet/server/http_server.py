@@ -87,6 +87,8 @@ class _Connection(BaseHTTPRequestHandler):
         head = ["HTTP/1.1 %d %s" % (status, responses.get(status, "Unknown"))]
         head += ["%s: %s" % header for header in headers]
         head += ["Date: " + self.date_time_string(), "Content-Length: %d" % len(body)]
+        if self.server.ending:
+            self.close_connection = True
         if self.close_connection:
             head.append("Connection: close")
         data = ("\r\n".join(head) + "\r\n\r\n").encode("latin-1")
@@ -113,6 +115,7 @@ class HttpServer(ThreadingMixIn, TCPServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.answer = answer
         self.slots = threading.BoundedSemaphore(threads)
+        self.ending = False
         self._running = 0
         self._idle = threading.Condition()
         self._thread: Optional[threading.Thread] = None
@@ -132,6 +135,8 @@ class HttpServer(ThreadingMixIn, TCPServer):
         self._thread.start()
 
     def stop(self, drain_seconds: float) -> None:
+        """Takes no new connection, closes the others after their next answer, and waits for running requests so long."""
+        self.ending = True
         self.shutdown()
         self.server_close()
         deadline = time.monotonic() + drain_seconds

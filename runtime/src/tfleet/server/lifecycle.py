@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 from . import states, storage
 from .status import INTERNAL, StatusError, not_found
@@ -131,11 +131,6 @@ class Manager:
         with self._lock:
             self._aspired[model] = list(versions)
         self._wake.set()
-
-    def models(self) -> List[str]:
-        """Names of the models that have a version in memory or on its way there."""
-        with self._lock:
-            return sorted(set(self._harnesses) | set(self._aspired))
 
     def retry_changed(self) -> None:
         """Forgets the failure of versions whose directory changed since, so that they are loaded again."""

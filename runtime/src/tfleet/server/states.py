@@ -5,8 +5,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 from .status import StatusError
 
-UNKNOWN, START, LOADING, AVAILABLE, UNLOADING, END = 0, 10, 20, 30, 40, 50
-NAMES = {0: "UNKNOWN", 10: "START", 20: "LOADING", 30: "AVAILABLE", 40: "UNLOADING", 50: "END"}
+START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50  # numbers of ModelVersionStatus.State
 
 # error: the StatusError of a failed load, else None
 State = namedtuple("State", "state error")
