@@ -77,7 +77,7 @@ test-demo: setup-test ## The demo twice, then rollback and status, apart from a 
 
 molecule: setup-test ## The roles on real systemd hosts in Docker
 	molecule/shared/test_hosts up
-	molecule test --all
+	molecule test --all --no-command-borders
 
 # One step of the default scenario while working on a role, as molecule-converge or molecule-verify.
 molecule-%: setup-test
