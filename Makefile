@@ -58,12 +58,22 @@ test: setup-test ## Everything that CI runs, with a table of times at the end
 setup-test: $(TEST_STAMP) ## Add what the tests need to .venv
 
 lint: setup-test ## ruff, mypy, Python 3.6 syntax, yamllint, ansible-lint, changelog, role pages
+	@$(MAKE) --no-print-directory --keep-going $(addprefix lint-,ruff mypy syntax yaml ansible changelog pages)
+
+.PHONY: lint-ruff lint-mypy lint-syntax lint-yaml lint-ansible lint-changelog lint-pages
+lint-ruff:
 	ruff check
+lint-mypy:
 	mypy
+lint-syntax:
 	vermin --target=3.6- --violations --no-tips --eval-annotations plugins runtime/src runtime/setup.py
+lint-yaml:
 	yamllint --strict .
+lint-ansible:
 	ansible-lint
+lint-changelog:
 	antsibull-changelog lint
+lint-pages:
 	tools/role_readme.py --check
 
 unit: setup-test ## Unit tests of the modules, the runtime, the roles and the collection
