@@ -102,14 +102,17 @@ class Client:
 
 
 class LiveServer(Client):
-    """`tfleet serve` in a process of its own, on free ports of 127.0.0.1. A context manager; ends with SIGKILL at the latest."""
+    """`tfleet serve` in a process of its own, on free ports of 127.0.0.1. A context manager; ends with SIGKILL at the latest.
 
-    def __init__(self, *flags, wait=True):
+    prefix: a command that runs the server's command line, such as prlimit with its options.
+    """
+
+    def __init__(self, *flags, wait=True, prefix=()):
         port, rest_port = free_ports(2)
         super().__init__("127.0.0.1:%d" % port, "127.0.0.1:%d" % rest_port)
         arguments, environment = command("--tfleet_bind_address=127.0.0.1", "--port=%d" % port, "--rest_api_port=%d" % rest_port,
                                          "--tensorflow_session_parallelism=2", *flags)
-        self.process = subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+        self.process = subprocess.Popen(list(prefix) + arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
         self._log = []
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read)

@@ -10,6 +10,7 @@ from . import states, storage
 from .flags import CPUS, Flags
 from .lifecycle import Harness, Loader, Manager
 from .metrics import Metrics
+from .start_guard import StartGuard
 from .status import UNKNOWN, StatusError, failed_precondition, invalid_argument, not_found
 
 log = logging.getLogger(__name__)
@@ -18,18 +19,19 @@ log = logging.getLogger(__name__)
 class ServerCore:
     """Takes model configs, keeps their versions loaded, and finds the servable for a request."""
 
-    def __init__(self, flags: Flags, loader: Loader) -> None:
+    def __init__(self, flags: Flags, loader: Loader, guard: Optional[StartGuard] = None) -> None:
         self._flags = flags
+        self._guard = guard or StartGuard()
         self.metrics = Metrics()
         self.board = states.Board()
         self.manager = Manager(
             loader, self.board, flags.num_load_threads, flags.num_unload_threads, flags.max_num_load_retries,
-            flags.load_retry_interval_micros / 1e6)
+            flags.load_retry_interval_micros / 1e6, guard=self._guard)
         self._reloading = threading.Lock()
         self._config = wire.ModelServerConfig()  # the last one that passed validation
         self._models: Dict[str, Any] = {}
         self._labels: Dict[str, Dict[str, int]] = {}
-        self._missing: Set[str] = set()  # models left out of the last poll; nobody waits for them
+        self._missing: Set[str] = set()  # models without a version that the last poll could want; nobody waits for them
         self._poll_now = threading.Event()
         self._polling = threading.Lock()
         self._stopped = False
@@ -82,6 +84,8 @@ class ServerCore:
         failed = sorted((name, version, state) for name, (version, state) in settled.items() if state.state == states.END)
         if not failed:
             return
+        if first and self._flags.tfleet_failed_model_blocks_only_itself:
+            return  # loading has logged why, and GetModelStatus tells it
         what = "servable(s)" if first else "model(s)"
         listed = "".join("{name: %s version: %d} due to error: %s}, " % (name, version, state.error or "OK")
                          for name, version, state in failed)
@@ -130,10 +134,11 @@ class ServerCore:
     def poll_once(self) -> None:
         """Looks at the model directories now. Raises StatusError if one cannot be listed."""
         with self._polling:
-            found = storage.poll(self._models, self._flags.tfleet_missing_path_blocks_only_itself)
+            found = storage.poll(self._models, self._flags.tfleet_missing_path_blocks_only_itself, self._guard.allowed)
             for name, versions in found.items():
                 self.manager.set_aspired(name, versions)
-            self._missing = set(self._models) - set(found)
+            nothing_but_aside = {name for name, versions in found.items() if not versions and self._guard.put_aside(name)}
+            self._missing = set(self._models) - set(found) | nothing_but_aside
         if self._missing:
             self.board.poke()
         if self._flags.tfleet_retry_failed_version_on_change:
@@ -168,7 +173,10 @@ class ServerCore:
             raise invalid_argument("Missing ModelSpec")
         if not spec.name:
             raise invalid_argument("ModelSpec has no name specified.")
-        versions = self.board.versions(spec.name)
+        states_now = dict(self.board.versions(spec.name))
+        for version, why in self._guard.put_aside(spec.name).items():
+            states_now.setdefault(version, states.State(states.END, why))
+        versions = sorted(states_now.items(), reverse=True)
         if spec.WhichOneof("version_choice") == "version":  # a label is ignored here
             versions = [(v, state) for v, state in versions if v == spec.version.value]
             if not versions:

@@ -72,7 +72,10 @@ FLAGS = (
          "On SIGTERM stop taking requests, report NOT_SERVING and let running ones finish for up to so many seconds; 0 ends at once."),
     Flag("tfleet_reload_polls_at_once", "bool", False, "A reloaded model config looks at the model directories at once, not at the next poll."),
     Flag("tfleet_missing_path_blocks_only_itself", "bool", False, "A missing base_path delays its own model only, not the updates of all models."),
+    Flag("tfleet_failed_model_blocks_only_itself", "bool", False, "A model that cannot be loaded does not end the start: the others are served."),
     Flag("tfleet_retry_failed_version_on_change", "bool", False, "A version that failed to load is tried again when its files change."),
+    Flag("tfleet_start_guard_file", "string", "",
+         "If non-empty, record in this file which versions are being loaded; one that the server died of is not loaded again until it changes."),
 )
 _BY_NAME: Dict[str, Flag] = {flag.name: flag for flag in FLAGS}
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 from . import states, storage
+from .start_guard import StartGuard
 from .status import INTERNAL, StatusError, not_found
 
 log = logging.getLogger(__name__)
@@ -91,8 +92,9 @@ class Manager:
     """Brings the versions in memory towards the aspired ones. Its thread starts with start() and ends with stop()."""
 
     def __init__(self, loader: Loader, board: states.Board, load_threads: int, unload_threads: int, max_retries: int,
-                 retry_seconds: float, tick_seconds: float = 0.1) -> None:
+                 retry_seconds: float, tick_seconds: float = 0.1, guard: Optional[StartGuard] = None) -> None:
         self._loader = loader
+        self._guard = guard or StartGuard()
         self._board = board
         self._load_slots = _Slots(max(load_threads, 1))
         self._unload_slots = _Slots(max(unload_threads, 1))
@@ -247,7 +249,7 @@ class Manager:
                     log.info("Loading of servable version %s was cancelled", harness)
                     break
             failed_stamp = storage.stamp(harness.path)
-            with self._load_slots:
+            with self._load_slots, self._guard.loading(harness.model, harness.version, harness.path):
                 try:
                     harness.servable = self._loader(harness.model, harness.version, harness.path)
                     error = None

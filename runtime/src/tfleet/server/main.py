@@ -15,6 +15,7 @@ from . import config as configs
 from . import flags as flag_table
 from .core import ServerCore, poll_config_file
 from .lifecycle import Harness
+from .start_guard import StartGuard
 from .status import FAILED_PRECONDITION, UNAVAILABLE, StatusError, invalid_argument
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,11 @@ def run(argv: List[str]) -> int:
         return _START_FAILED
     try:
         server = Server(flags)
-        server.start()
+        try:
+            server.start()
+        except BaseException:
+            server.give_up()
+            raise
     except StatusError as error:
         sys.stdout.write("Failed to start server. Error: %s\n" % error)
         sys.stdout.flush()
@@ -70,9 +75,11 @@ class Server:
         self._tags = [tag for tag in flags.saved_model_tags.split(",") if tag]
         self._options = executor.SessionOptions(
             flags.tensorflow_session_config_file, *_parallelism(flags), flags.per_process_gpu_memory_fraction)
-        self.core = ServerCore(flags, self._load)
+        self._guard = StartGuard(flags.tfleet_start_guard_file)
+        self.core = ServerCore(flags, self._load, self._guard)
         self._batching = configs.wire.BatchingParameters()
         self._pool = self._make_pool() if flags.enable_batching else None
+        self._started = False
         self._ended = threading.Event()
         self._signal = 0
         self.grpc: Any = None
@@ -109,7 +116,7 @@ class Server:
         """Loads the configured models, then opens the ports. Raises StatusError."""
         flags = self.flags
         signal.signal(signal.SIGINT, self._on_signal)
-        if flags.tfleet_drain_seconds > 0:
+        if flags.tfleet_drain_seconds > 0 or flags.tfleet_start_guard_file:
             signal.signal(signal.SIGTERM, self._on_signal)
         _check_ports_free(flags)
         monitoring = self._monitoring_path()
@@ -123,7 +130,9 @@ class Server:
             raise StatusError(FAILED_PRECONDITION, "ModelServer does not yet support custom model config.")
         configs.validate(config)  # also done by the core, but TensorFlow takes seconds to import
         _need_tensorflow()
+        self._guard.open()
         self.core.start(config)
+        self._started = True
         if flags.model_config_file and flags.model_config_file_poll_wait_seconds > 0:
             threading.Thread(target=poll_config_file, name="config", daemon=True, args=(
                 self.core, flags.model_config_file, flags.model_config_file_poll_wait_seconds, self._ended.wait)).start()
@@ -136,6 +145,10 @@ class Server:
         elif flags.rest_api_port:
             self.rest = rest.start(self.core, flags, monitoring)
             log.info("Exporting HTTP/REST API at:localhost:%d ...", flags.rest_api_port)
+
+    def give_up(self) -> None:
+        """The start has failed: what is still being loaded is not to blame for the end."""
+        self._guard.close()
 
     def _monitoring_path(self) -> str:
         if not (self.flags.monitoring_config_file and self.flags.rest_api_port):
@@ -176,10 +189,19 @@ class Server:
     # End
 
     def _on_signal(self, number: int, _frame: Any) -> None:
-        if self._signal and self._signal == number:
-            os._exit(128 + number)  # asked twice: do not wait for the requests
+        drain = self.flags.tfleet_drain_seconds > 0
+        if number == signal.SIGTERM and not drain:  # only the start guard wants to know of it
+            self._guard.close()
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        if self._signal == number:  # asked twice: do not wait for the requests
+            self._guard.close()
+            os._exit(128 + number)
         self._signal = number
         self._ended.set()
+        if not self._started:  # nobody is being served yet, and loading may take for ever
+            self._guard.close()
+            os._exit(0 if number == signal.SIGTERM else 128 + number)
 
     def wait(self) -> int:
         """Blocks until SIGTERM (with --tfleet_drain_seconds) or SIGINT; answers the exit code."""
@@ -201,6 +223,7 @@ class Server:
             self.rest.stop(max(deadline - time.time(), 0))
         grpc_done.wait(drain_seconds + 1)
         self.core.stop()
+        self._guard.close()
         log.info("The model server has ended")
 
 

@@ -6,7 +6,7 @@ directory is never looked at, so a release appears with one rename and vanishes 
 import logging
 import os
 import re
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 from .status import StatusError, invalid_argument
 
@@ -16,6 +16,7 @@ _VERSION = re.compile(r"-?[0-9]+\Z")
 _INT64 = 1 << 63
 
 Versions = List[Tuple[int, str]]
+Allowed = Callable[[str, str, Dict[int, str]], Dict[int, str]]
 
 
 def parse_version(name: str) -> int:
@@ -42,10 +43,15 @@ def index(base_path: str) -> Dict[int, str]:
     return found
 
 
-def aspired(name: str, base_path: str, policy: Any) -> Versions:
+def _all(_name: str, _base_path: str, found: Dict[int, str]) -> Dict[int, str]:
+    return found
+
+
+def aspired(name: str, base_path: str, policy: Any, allowed: Allowed = _all) -> Versions:
     """The (version, directory) pairs that the policy wants served now, highest first.
 
-    policy: a ServableVersionPolicy message. Raises StatusError if base_path cannot be listed.
+    policy: a ServableVersionPolicy message; allowed: (name, base_path, {version: child}) -> those that may be loaded, the
+    others count as absent. Raises StatusError if base_path cannot be listed.
     """
     try:
         os.stat(base_path)
@@ -59,7 +65,7 @@ def aspired(name: str, base_path: str, policy: Any) -> Versions:
     except OSError as error:
         raise invalid_argument("Could not find base path %s for servable %s with error %s"
                                % (base_path, name, _os_status(error)))
-    chosen = _choose(name, policy, found)
+    chosen = _choose(name, policy, allowed(name, base_path, found))
     if not chosen and not (policy.WhichOneof("policy_choice") == "specific" and not policy.specific.versions):
         log.warning("No versions of servable %s found under base path %s. Did you forget to name your leaf directory "
                     "as a number (eg. '/1/')?", name, base_path)
@@ -87,16 +93,16 @@ def _os_status(error: OSError) -> str:
     return "%s: %s; %s" % (code, error.filename, error.strerror)
 
 
-def poll(models: Dict[str, Any], missing_path_blocks_only_itself: bool) -> Dict[str, Versions]:
+def poll(models: Dict[str, Any], missing_path_blocks_only_itself: bool, allowed: Allowed = _all) -> Dict[str, Versions]:
     """The wanted versions of every configured model (name -> ModelConfig).
 
     One missing base_path abandons the whole poll (StatusError), as TensorFlow Serving does, unless
-    missing_path_blocks_only_itself: then only that model is left out of the answer.
+    missing_path_blocks_only_itself: then only that model is left out of the answer. allowed: see aspired.
     """
     answer: Dict[str, Versions] = {}
     for name in sorted(models):
         try:
-            answer[name] = aspired(name, models[name].base_path, models[name].model_version_policy)
+            answer[name] = aspired(name, models[name].base_path, models[name].model_version_policy, allowed)
         except StatusError as error:
             if not missing_path_blocks_only_itself:
                 raise
