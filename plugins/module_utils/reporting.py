@@ -86,11 +86,12 @@ def base64_file(path):
 
 
 def status_table(hosts):
-    """Return a table, a list of lines, of what each host serves.
+    """Return a table, as text, of what each host serves, and below it why a version failed to load.
 
     :param hosts: the variables of the hosts, with the facts of the role model_server's look.yml.
     """
     rows = [("host", "model", "version", "state", "labels", "on disk")]
+    reasons = []
     for host in hosts:
         seen = host.get("model_server_seen")
         if seen is None:
@@ -106,7 +107,9 @@ def status_table(hosts):
                 rows.append((host["inventory_hostname"], name, "-", state, "", disk))
             for row in versions:
                 here = " ".join(sorted(label for label, version in labels.items() if version == int(row["version"])))
-                error = row.get("error_message")
-                rows.append((host["inventory_hostname"], name, str(row["version"]), row["state"] + (": " + error if error else ""), here, disk))
+                rows.append((host["inventory_hostname"], name, str(row["version"]), row["state"], here, disk))
+                if row.get("error_message"):
+                    reasons.append("%s, %s version %s: %s" % (host["inventory_hostname"], name, row["version"], row["error_message"]))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return "\n".join(lines + ([""] + reasons if reasons else []))

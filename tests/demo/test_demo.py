@@ -4,67 +4,12 @@ It runs the real commands in a directory and on ports of its own, so that a demo
 The tests are steps of one story, in the order of the file.
 """
 
-import json
-import os
 import pathlib
 import re
 import socket
-import subprocess
 
 import pytest
 from PIL import Image
-
-CHECKOUT = pathlib.Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    return tmp_path_factory.mktemp("demo")
-
-
-@pytest.fixture(scope="module")
-def options(work):
-    """Options that set the demo apart: its directory and two free ports, held together so that they differ."""
-    with socket.socket() as grpc, socket.socket() as rest:
-        grpc.bind(("127.0.0.1", 0))
-        rest.bind(("127.0.0.1", 0))
-        ports = grpc.getsockname()[1], rest.getsockname()[1]
-    return f"-e tfleet_work_dir={work} -e tfleet_grpc_port={ports[0]} -e tfleet_rest_port={ports[1]}"
-
-
-def run(*argv):
-    environment = {**os.environ, "NO_COLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
-    done = subprocess.run(argv, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def make(work, options):
-    """Run a make target for this demo; a step that fails leaves no server behind."""
-
-    def call(target):
-        return run("make", "--no-print-directory", target, f"ARGS={options}", f"REPORTS={work}/reports")
-
-    yield call
-    if (work / "serving/server.pid").exists():
-        call("stop")
-
-
-@pytest.fixture(scope="module")
-def playbook(options):
-    def call(name, *more):
-        return run("ansible-playbook", "-i", "inventories/local", f"playbooks/{name}.yml", *options.split(), *more)
-
-    return call
-
-
-def changed(output):
-    return {int(count) for count in re.findall(r"\bchanged=(\d+)", output)}
-
-
-def smoke_lines(output):
-    return [json.loads(line) for line in output.splitlines() if line.startswith('{"')]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +17,7 @@ def first(make):
     return make("demo")
 
 
-def test_the_demo_ends_with_a_right_answer_from_the_released_versions(first):
+def test_the_demo_ends_with_a_right_answer_from_the_released_versions(first, smoke_lines):
     lines = smoke_lines(first)
     assert {(line["model"], line["version"], line["ok"]) for line in lines} == {("digits", 2, True), ("digits_detector", 1, True)}
     assert all(set(line["by"]) == {"version", "canary", "stable"} for line in lines)
@@ -91,7 +36,7 @@ def test_it_names_a_picture_and_a_page(first, work):
             assert "digits_detector" in path.read_text()
 
 
-def test_a_second_run_changes_nothing(first, make):
+def test_a_second_run_changes_nothing(first, make, changed):
     assert changed(make("demo")) == {0}
 
 
@@ -101,13 +46,13 @@ def test_the_status_shows_what_is_served(first, playbook):
     assert "AVAILABLE" in status
 
 
-def test_the_rollback_returns_to_the_version_before(first, playbook, work):
+def test_the_rollback_returns_to_the_version_before(first, playbook, work, smoke_lines):
     playbook("rollback", "-e", "rollback_model=digits")
     lines = smoke_lines((work / "reports/smoke.jsonl").read_text())
     assert ("digits", 1, True) in {(line["model"], line["version"], line["ok"]) for line in lines}
 
 
-def test_the_next_run_deploys_the_declared_version_again(first, make):
+def test_the_next_run_deploys_the_declared_version_again(first, make, smoke_lines):
     lines = smoke_lines(make("demo"))
     assert ("digits", 2, True) in {(line["model"], line["version"], line["ok"]) for line in lines}
 

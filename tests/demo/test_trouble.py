@@ -1,0 +1,174 @@
+"""What goes wrong in practice, and what is left of it: kills, wrong answers, versions that do not load, changed files.
+
+Real runs on a demo of its own with the digits alone; the tests are steps of one story, in the order of the file.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+CHECKOUT = pathlib.Path(__file__).parents[2]
+SIGNATURES = {"serving_default": {"inputs": {"images": "images:0"}, "outputs": {"scores": "scores:0", "classes": "classes:0"}}}
+
+# A SavedModel that is whole to look at, and whose variable cannot be read when it is loaded.
+BROKEN_MODEL = """
+import sys, pathlib, tensorflow as tf
+graph = tf.Graph()
+with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
+    x = tf.compat.v1.placeholder(tf.float32, [None], name="x")
+    w = tf.compat.v1.get_variable("w", shape=[4096], use_resource=True)
+    y = tf.add(x, tf.reduce_sum(w), name="y")
+    session.run(tf.compat.v1.global_variables_initializer())
+    tf.compat.v1.saved_model.simple_save(session, sys.argv[1], {"x": x}, {"y": y})
+data, = pathlib.Path(sys.argv[1], "variables").glob("variables.data-*")
+data.write_bytes(data.read_bytes()[:100])
+"""
+
+
+def release(version, source=None, golden=None):
+    return {"version": version, "source": str(source or f"models/digits/{version}/frozen_graph.pb"),
+            "golden": f"models/digits/{golden or version}/golden.npz", "signatures": SIGNATURES}
+
+
+@pytest.fixture(scope="module")
+def models(work):
+    """Write tfleet_models with these releases of digits to a file and return the option that reads it."""
+
+    def write(*releases, **more):
+        path = work / "models.yml"
+        path.write_text(yaml.safe_dump({"tfleet_models": [{"name": "digits", "releases": list(releases), **more}]}))
+        return "-e", f"@{path}"
+
+    return write
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_server_is_left(make):
+    """The fixture make stops the server of this demo in the end."""
+
+
+def kill_when(argv, words):
+    """Start a playbook, wait until it prints `words`, kill it and all of its processes; the model server is none of them."""
+    process = subprocess.Popen(argv, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    seen = any(words in line for line in process.stdout)
+    for pid in reversed(descendants(process.pid)):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
+    assert seen, f"the playbook never said {words!r}"
+
+
+def descendants(pid):
+    children = {}
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found = [pid]
+    for parent in found:
+        found += children.get(parent, [])
+    return found
+
+
+def said(output):
+    """What a playbook printed, without the line breaks that Ansible's YAML puts into a message."""
+    return " ".join(output.split())
+
+
+def shown(playbook, version, *options):
+    """The columns of the status table for a version of digits: state, labels, versions on disk."""
+    rows = [line.split()[3:] for line in playbook("status", *options).splitlines() if line.split()[:3] == ["localhost", "digits", str(version)]]
+    assert len(rows) == 1, rows
+    return rows[0]
+
+
+@pytest.mark.parametrize("words", [
+    "TASK [tfleet.serving.model_release : Verify it and put it in place]",
+    "TASK [tfleet.serving.model_server : Write model.config]",
+    "TASK [tfleet.serving.model_server : Have the running server read it]",
+])
+def test_a_run_is_killed(command, models, words):
+    kill_when(command("site", *models(release(1), release(2))), words)
+
+
+def test_the_next_run_finishes_what_the_killed_ones_began(playbook, models, changed, smoke_lines, work):
+    playbook("site", *models(release(1), release(2)))
+    assert changed(playbook("site", *models(release(1), release(2)))) == {0}
+    (line,) = smoke_lines((work / "reports/smoke.jsonl").read_text())
+    assert (line["model"], line["version"], line["ok"]) == ("digits", 2, True)
+    assert not [path for path in (work / "models/digits").iterdir() if path.name.startswith((".staging", ".incoming"))]
+
+
+def test_a_version_that_answers_wrongly_is_taken_back(playbook, models, smoke_lines, work):
+    # The first model under the second one's golden answers: it loads, and is wrong.
+    wrong = models(release(1), release(2), release(3, source="models/digits/1/frozen_graph.pb", golden=2))
+    output = playbook("site", *wrong, fails=True)
+    assert "differ from" in output
+    assert "Output 'classes'" in output
+    (line,) = [line for line in smoke_lines((work / "reports/smoke.jsonl").read_text()) if line["version"] == 3]
+    assert line["ok"] is False
+    assert shown(playbook, 2, *models(release(1), release(2))) == ["AVAILABLE", "canary", "stable", "1", "2"]
+    assert (work / "models/digits/.aside/3/manifest.json").exists()
+    assert not (work / "models/digits/3").exists()
+
+
+def test_a_version_that_does_not_load_leaves_the_old_one_serving(playbook, models, work, tmp_path):
+    source = tmp_path / "broken"
+    subprocess.run([sys.executable, "-c", BROKEN_MODEL, str(source)], check=True, capture_output=True)
+    broken = {"version": 4, "source": str(source), "golden": "models/digits/2/golden.npz"}
+    output = said(playbook("site", *models(release(1), release(2), broken), fails=True))
+    # The reason is the server's own, from GetModelStatus, and so is what still serves.
+    assert "ersion 4 of model" in output, output[-3000:]
+    assert "keep serving" in output or "keeps serving" in output
+    assert shown(playbook, 4, *models(release(1), release(2)))[0] == "END"
+    assert shown(playbook, 2, *models(release(1), release(2)))[:3] == ["AVAILABLE", "canary", "stable"]
+    playbook("smoke", *models(release(1), release(2)))
+    shutil.rmtree(work / "models/digits/4")
+
+
+def test_a_version_that_was_changed_in_place_is_never_overwritten(playbook, models, work):
+    graph = work / "models/digits/1/saved_model.pb"
+    before = graph.read_bytes()
+    changed = before[:-1] + bytes([before[-1] ^ 1])
+    graph.write_bytes(changed)
+    try:
+        output = said(playbook("site", *models(release(1), release(2)), fails=True))
+        assert "Version 1 of digits was changed in place after its release" in output
+        assert "saved_model.pb" in output
+        assert graph.read_bytes() == changed
+    finally:
+        graph.write_bytes(before)
+    playbook("smoke", *models(release(1), release(2)))
+
+
+@pytest.mark.parametrize("more, words", [
+    ({"labels": {"stable": 7}}, "label stable points to version 7"),
+    ({"base_path": "models/digits"}, "base_path 'models/digits' is relative"),
+    ({"keep": 1}, "keep is 1"),
+])
+def test_a_wrong_inventory_changes_nothing(playbook, models, work, changed, more, words):
+    before = sorted((work / "models").rglob("*"))
+    output = playbook("site", *models(release(1), release(2), **more), fails=True)
+    assert words in said(output)
+    assert changed(output) == {0}
+    assert sorted((work / "models").rglob("*")) == before
+
+
+def test_a_port_that_is_taken_is_named(playbook, models, work):
+    # The demo's own server has the port; a second demo beside it must say so and leave the first alone.
+    pid = json.loads((work / "serving/server.pid.json").read_text())["pid"]
+    output = playbook("site", *models(release(1), release(2)), "-e", f"tfleet_config_dir={work}/second", fails=True)
+    assert f"is taken by process {pid}" in said(output), said(output)[-3000:]
+    playbook("smoke", *models(release(1), release(2)))
