@@ -48,6 +48,13 @@ EXAMPLES = r"""
   ansible.builtin.assert:
     that: model.meta_graphs[0].signatures.serving_default.inputs.inputs.shape == [1, -1, -1, 3]
     fail_msg: The detector was exported for one size of images; export it again with free height and width.
+
+- name: Give a very large graph more time, and keep TensorFlow's own messages out of it
+  tfleet.serving.saved_model_info:
+    path: /srv/models/frozen_inference_graph.pb
+    runtime_timeout: 1800
+    runtime_env:
+      TF_CPP_MIN_LOG_LEVEL: "3"
 """
 
 RETURN = r"""
