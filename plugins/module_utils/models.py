@@ -206,10 +206,11 @@ def _labels(labels, versions, serve, where):
         if not isinstance(label, str) or not re.match(r"^[^/:\s\"]+$", label):
             raise ModelsError("%s: label %r must be a word without '/', ':', quotes and spaces." % (where, label))
         version = _integer(value, where, "labels.%s" % label, 1)
-        if version not in versions:
+        # Without releases somebody else brings the versions, as before a fleet is handed over to tfleet: the host knows them.
+        if versions and version not in versions:
             raise ModelsError("%s: label %s points to version %d, which is not among its releases (%s). Add the release or move the label."
                               % (where, label, version, ", ".join(map(str, versions)) or "none"))
-        if version not in serve:
+        if versions and version not in serve:
             raise ModelsError("%s: label %s points to version %d, which its policy does not load (it loads %s). Raise num_versions, "
                               "name the version in policy specific, or move the label."
                               % (where, label, version, ", ".join(map(str, serve)) or "none"))

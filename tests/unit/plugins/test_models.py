@@ -89,6 +89,12 @@ def test_what_is_wrong_is_said_with_the_remedy(models, words):
         assert word in str(error.value)
 
 
+def test_a_model_whose_versions_somebody_else_brings_may_have_labels():
+    (model,) = normalise({"name": "half", "base_path": "/models/half", "policy": {"specific": {"versions": [2, 3]}}, "labels": {"stable": 2}})
+    assert (model["releases"], model["serve"], model["labels"]) == ([], [], {"stable": 2})
+    assert rules.served_labels([model], {}, {"half": [2, 3]}, "all") == {"half": {"stable": 2}}
+
+
 def test_a_relative_models_root_is_refused():
     with pytest.raises(rules.ModelsError, match="absolute"):
         rules.normalise([], "models", "/checkout")

@@ -170,7 +170,7 @@ def test_command_line(file, capsys):
     assert (answer["ok"], answer["kind"], [model["name"] for model in answer["models"]]) == (True, "model", ["a", "b"])
     assert cli.main(["config", "import", path]) == 0
     text = capsys.readouterr().out
-    assert "model_server_models:\n  - name: \"a\"\n    base_path: \"/m/a\"\n    policy: {\"latest\": {\"num_versions\": 1}}\n" in text
+    assert "tfleet_models:\n  - name: \"a\"\n    base_path: \"/m/a\"\n    policy: {\"latest\": {\"num_versions\": 1}}\n" in text
     assert cli.main(["config", "check", file("x: 1"), "--json"]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert (answer["ok"], answer["line"]) == (False, 1)
@@ -179,8 +179,8 @@ def test_command_line(file, capsys):
 def test_yaml_is_yaml(file):
     yaml = pytest.importorskip("yaml")
     imported = config_check.import_models(file(GOOD))
-    assert yaml.safe_load(config_check.yaml_text(imported.models, imported.notes)) == {"model_server_models": imported.models}
-    assert yaml.safe_load(config_check.yaml_text([])) == {"model_server_models": []}
+    assert yaml.safe_load(config_check.yaml_text(imported.models, imported.notes)) == {"tfleet_models": imported.models}
+    assert yaml.safe_load(config_check.yaml_text([])) == {"tfleet_models": []}
 
 
 def test_configuration_needs_no_tensorflow():

@@ -96,7 +96,7 @@ def import_models(path: str) -> Imported:
 
 
 def inventory_form(model: Any) -> Dict[str, Any]:
-    """A ModelConfig as an item of `model_server_models`: name, base_path, policy, labels."""
+    """A ModelConfig as an item of `tfleet_models`: name, base_path, policy, labels."""
     policy = model.model_version_policy
     choice = policy.WhichOneof("policy_choice") or "latest"
     content: Dict[str, Any] = {}
@@ -232,10 +232,10 @@ def _place(text: str, position: int) -> Tuple[int, int]:
 
 
 def yaml_text(models: List[Dict[str, Any]], notes: Optional[List[str]] = None) -> str:
-    """The inventory variable model_server_models, to be pasted, with the notes as comments."""
+    """The inventory variable tfleet_models, to be pasted, with the notes as comments."""
     import json
 
-    lines = ["# " + note for note in notes or []] + ["model_server_models:" if models else "model_server_models: []"]
+    lines = ["# " + note for note in notes or []] + ["tfleet_models:" if models else "tfleet_models: []"]
     for model in models:
         lines.append("  - name: " + json.dumps(model["name"]))
         lines.extend("    %s: %s" % (key, json.dumps(model[key], sort_keys=True)) for key in ("base_path", "policy", "labels"))
