@@ -1,10 +1,12 @@
 """Section 8 of the specification: recorded requests run before a version becomes AVAILABLE, and any failure fails its load."""
 
 import struct
+import subprocess
+import sys
 
 import pytest
 from google.protobuf import text_format
-from live_server import LiveServer, free_ports, run_to_end
+from live_server import LiveServer, command, free_ports, run_to_end
 from test_lifecycle_live import release
 
 from tfleet import wire
@@ -76,3 +78,12 @@ def test_it_can_be_turned_off(base):
     warmup_file(base).write_bytes(b"damaged")
     with LiveServer("--model_base_path=%s" % base, "--enable_model_warmup=false") as server:
         assert server.predict("default", [2.0]) == (1, [3.0])
+
+
+def test_a_file_written_by_tfleet_warmup(base):
+    (base / "1" / "batching_params.pbtxt").write_text("max_batch_size { value: 4 } allowed_batch_sizes: [1, 4]")
+    arguments = [sys.executable, "-m", "tfleet", "warmup", str(base / "1"), "--input", "x=[2.0]"]
+    assert subprocess.run(arguments, env=command()[1], stdout=subprocess.DEVNULL, check=False).returncode == 0
+    with LiveServer("--model_base_path=%s" % base, "--enable_batching", "--enable_per_model_batching_parameters") as server:
+        assert server.predict("default", [2.0]) == (1, [3.0])
+        assert "Number of warmup records read: 2." in server.log

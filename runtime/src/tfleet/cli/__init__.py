@@ -17,6 +17,7 @@ from tfleet import __version__
 COMMANDS = {
     "export": "build a SavedModel from a frozen graph, a SavedModel or a Keras file",
     "inspect": "show signatures, tensors and ops of a SavedModel or a frozen graph",
+    "warmup": "write the requests that a model server runs before it serves a version",
     "serve": "serve models with TensorFlow Serving's flags, files and protocol",
     "predict": "send requests to a model server and check the answers",
     "status": "show, or wait for, the versions that a model server serves",

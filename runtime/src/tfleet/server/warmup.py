@@ -62,11 +62,12 @@ def _replay_file(metrics: Metrics, harness: Harness, path: str, iterations: int)
             return count
         if count >= _MAX_RECORDS:
             raise invalid_argument("Number of warmup records exceeds the maximum (%d) at %s" % (_MAX_RECORDS, path))
-        _replay_record(metrics, harness, data, iterations)
+        replay_record(metrics, harness, data, iterations)
         count += 1
 
 
-def _replay_record(metrics: Metrics, harness: Harness, data: bytes, iterations: int) -> None:
+def replay_record(metrics: Metrics, harness: Harness, data: bytes, iterations: int) -> None:
+    """Runs one serialized PredictionLog so many times on a loaded version. Raises StatusError."""
     try:
         record = wire.PredictionLog.FromString(data)
     except DecodeError:
