@@ -138,3 +138,21 @@ def test_types_without_a_json_form():
 
 def test_large_documents_are_echoed_in_no_time():
     assert len(json_text.echo({"instances": [[0] * 1000] * 1000})) == json_text.ECHO_LIMIT
+
+
+@pytest.mark.parametrize(("text", "offset"), [
+    ('{"a": "\\ud800"}', 7), ('{"a": "\\uDC00"}', 7), ('{"a": "\\ud83d\\u0041"}', 7), ('{"\\\\\\ud800": 1}', 4), ('{"é": "x\\udfff"}', 9),
+])
+def test_half_a_surrogate_pair_is_no_text(text, offset):
+    with pytest.raises(StatusError) as failed:
+        json_text.parse(text.encode("utf-8"))
+    assert failed.value.message == "JSON Parse error: The surrogate pair in string is invalid. at offset: %d" % offset
+
+
+def test_whole_pairs_and_escaped_backslashes_are_text():
+    assert json_text.parse(b'{"a": "\\ud83d\\ude00 \\\\ud800"}') == {"a": "\U0001f600 \\ud800"}
+
+
+def test_more_dimensions_than_numpy_has():
+    with pytest.raises(StatusError, match="The value has 41 dimensions, more than 32"):
+        json_tensor.read_predict(b'{"instances": [%s1%s]}' % (b"[" * 40, b"]" * 40), lambda name: {"x": 1})

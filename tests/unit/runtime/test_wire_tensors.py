@@ -193,3 +193,11 @@ def test_varints_of_every_length():
 def test_endless_numbers_cost_no_time():
     with pytest.raises(ValueError, match=r"ends before the lengths"):
         tensors.to_numpy(with_shape(2, dtype=7, tensor_content=b"\xff" * (1 << 22)))
+
+
+@pytest.mark.parametrize("number", [wire.DT.Value("DT_FLOAT"), wire.DT.Value("DT_STRING"), wire.DT.Value("DT_INT64"), wire.DT.Value("DT_HALF")])
+def test_a_few_bytes_do_not_fill_up_a_huge_tensor(number):
+    proto = wire.TensorProto(dtype=number, float_val=[1.0], string_val=[b"a"], int64_val=[1], half_val=[1])
+    proto.tensor_shape.dim.add(size=60 * 1000 * 1000)
+    with pytest.raises(ValueError, match="filling it up would take"):
+        tensors.to_numpy(proto)

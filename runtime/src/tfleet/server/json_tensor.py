@@ -26,6 +26,7 @@ _INTEGERS = {
 }  # dtype -> numpy type and the JSON integers it takes (the small types take any int32, as their proto field does)
 _FLOATS: Dict[str, Any] = {"DT_FLOAT": np.float32, "DT_DOUBLE": np.float64}
 _WRITABLE = {"int8", "int16", "int32", "int64", "uint8", "uint32", "uint64"}
+_MAX_DIMENSIONS = 32  # numpy's
 _TYPE_TEXT = {"float16": "half", "bool": "bool", "object": "string"}
 
 
@@ -259,6 +260,8 @@ def _number(value: Any, dtype: str) -> Any:
 
 
 def _build(values: List[Any], dtype: str, shape: Tuple[int, ...]) -> Any:
+    if len(shape) > _MAX_DIMENSIONS:
+        raise invalid_argument("The value has %d dimensions, more than %d" % (len(shape), _MAX_DIMENSIONS))
     if dtype == "DT_STRING":
         array = np.empty(len(values), dtype=object)
         array[:] = values

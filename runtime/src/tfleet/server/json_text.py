@@ -12,6 +12,8 @@ from .status import StatusError, invalid_argument
 # Echoes of the request in an error are cut here, as releases from 2.18 on do (2.17 echoes everything).
 ECHO_LIMIT = 256
 
+TOO_DEEP = "JSON Parse error: The document is nested too deeply"
+
 _PARSE_ERRORS = (
     ("Expecting value", "Invalid value."),
     ("Extra data", "The document root must not be followed by other values."),
@@ -23,6 +25,8 @@ _PARSE_ERRORS = (
     ("Invalid \\", "Invalid escape character in string."),
     ("Invalid control character", "Invalid encoding in string."),
 )
+# An escape in a JSON string: a whole pair, half of one, or any other.
+_SURROGATES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\[^u]")
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')
 _SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _LARGEST_FLOAT = 3.4028234e38
@@ -37,14 +41,24 @@ def parse(body: bytes) -> Any:
     try:
         document = json.loads(text)
     except RecursionError:
-        raise invalid_argument("JSON Parse error: The document is nested too deeply")
+        raise invalid_argument(TOO_DEEP)
     except ValueError as error:
         position = getattr(error, "pos", 0)
         offset = len(text[:position].encode("utf-8", "surrogateescape"))
         raise invalid_argument("JSON Parse error: %s at offset: %d" % (_parse_error(text, str(error), position), offset))
+    if b"\\ud" in body or b"\\uD" in body:
+        _check_surrogates(text)
     if not isinstance(document, dict):
         raise format_error(document, "Is not object")
     return document
+
+
+def _check_surrogates(text: str) -> None:
+    # Python lets half a pair pass; it is no character, and could not be written into an answer.
+    for match in _SURROGATES.finditer(text):
+        if match.group(1):
+            offset = len(text[:match.start()].encode("utf-8", "surrogateescape"))
+            raise invalid_argument("JSON Parse error: The surrogate pair in string is invalid. at offset: %d" % offset)
 
 
 def _parse_error(text: str, message: str, position: int) -> str:

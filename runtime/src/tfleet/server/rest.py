@@ -63,6 +63,8 @@ class Router:
                 text = self._process(request, _inflate(headers, body))
         except StatusError as error:
             code, text = error.code, json_text.error_body(error.message)
+        except RecursionError:
+            code, text = codes.INVALID_ARGUMENT, json_text.error_body(json_text.TOO_DEEP)
         except Exception as error:  # a bug must answer this request and nothing more
             log.exception("A REST request met an unexpected error")
             code, text = codes.INTERNAL, json_text.error_body("%s: %s" % (type(error).__name__, error))

@@ -18,6 +18,9 @@ _TensorProto = TYPES["TensorProto"]
 MAX_BYTES = 2 ** 31 - 1
 """Largest tensor that to_numpy makes: what a message can carry. Padding could ask for more with a few bytes."""
 
+MAX_PADDED_BYTES = 100 * 1000 * 1000
+"""Largest tensor that to_numpy fills up from fewer values: a message of 30 bytes must not take a device's memory."""
+
 _MAX_DIMENSIONS = 254  # TensorFlow's TensorShape::MaxDimensions
 
 _DTYPES = {
@@ -55,6 +58,7 @@ _DTYPES.update(
 )
 _VARINT, _FIXED64, _LENGTH_DELIMITED = 0, 1, 2  # wire types
 _STRING = _DT.Value("DT_STRING")
+_STRING_BYTES = 32  # what one takes in numpy and TensorFlow together, without its text
 _BFLOAT16 = _DT.Value("DT_BFLOAT16")
 _HALF = _DT.Value("DT_HALF")
 
@@ -237,11 +241,18 @@ def _shape(shape: Any, itemsize: int) -> Tuple[Tuple[int, ...], int]:
 def _padded(values: np.ndarray, count: int, dtype: np.dtype) -> np.ndarray:
     if values.size >= count:
         return values[:count]
+    _check_padding(count * dtype.itemsize)
     padded = np.zeros(count, dtype)
     if values.size:
         padded[: values.size] = values
         padded[values.size :] = values[-1]
     return padded
+
+
+def _check_padding(size: int) -> None:
+    if size > MAX_PADDED_BYTES:
+        raise ValueError("the tensor has fewer values than its shape says, and filling it up would take %d bytes, more than %d"
+                         % (size, MAX_PADDED_BYTES))
 
 
 def _typed_values(proto: Any, dtype: np.dtype) -> np.ndarray:
@@ -282,6 +293,8 @@ def _packed_payload(proto: Any, field: str) -> bytes:
 def _strings(proto: Any, count: int) -> np.ndarray:
     content = proto.tensor_content
     values = _split_strings(content, count) if content else list(proto.string_val[:count])
+    if len(values) < count:
+        _check_padding(count * _STRING_BYTES)
     array = np.empty(count, dtype=object)
     array[: len(values)] = values
     array[len(values) :] = values[-1] if values else b""
