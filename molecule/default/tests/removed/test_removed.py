@@ -1,0 +1,35 @@
+"""After playbooks/remove.yml nothing of the server and its runtime is left, and the models are all there."""
+
+import pytest
+
+MODELS = "/var/lib/tfleet/models"
+
+
+@pytest.mark.parametrize("path", [
+    "/etc/tfleet",
+    "/etc/systemd/system/tfleet-model-server.service",
+    "/etc/systemd/system/multi-user.target.wants/tfleet-model-server.service",
+    "/var/lib/tfleet-model-server",
+    "/opt/tfleet/venv",
+])
+def test_what_the_roles_made_is_gone(host, path):
+    assert not host.file(path).exists
+
+
+def test_systemd_knows_no_such_unit(host):
+    assert host.check_output("systemctl show --property=LoadState --value tfleet-model-server.service") == "not-found"
+
+
+def test_the_user_of_the_server_is_gone(host):
+    assert not host.user("tfleet").exists
+    assert not host.group("tfleet").exists
+
+
+@pytest.mark.parametrize("port", [8500, 8501])
+def test_nothing_listens_any_more(host, port):
+    assert not host.socket(f"tcp://127.0.0.1:{port}").is_listening
+
+
+def test_the_models_stay(host):
+    assert host.file(f"{MODELS}/digits/1/saved_model.pb").is_file
+    assert host.file(f"{MODELS}/digits_detector/1/manifest.json").is_file
