@@ -1,6 +1,7 @@
 """Whether a server stays as it was while it is maltreated: its answers, its memory, its log."""
 
 import contextlib
+import os
 import re
 import time
 
@@ -13,6 +14,12 @@ def memory_mb(pid):
     with open("/proc/%d/status" % pid) as status:
         sizes = dict(line.split(":", 1) for line in status)
     return int(sizes["VmRSS"].split()[0]) / 1024.0, int(sizes["VmHWM"].split()[0]) / 1024.0
+
+
+def cpu_seconds(pid):
+    """What a process has used of the processors so far."""
+    with open("/proc/%d/stat" % pid) as stat:
+        return sum(map(int, stat.read().rsplit(")", 1)[1].split()[11:13])) / float(os.sysconf("SC_CLK_TCK"))
 
 
 def threads(pid):

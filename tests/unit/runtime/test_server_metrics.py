@@ -1,6 +1,6 @@
 """The Prometheus page."""
 
-from tfleet.server.metrics import Metrics
+from tfleet.server.metrics import Counter, Metrics
 
 
 def test_a_page_without_values_is_empty():
@@ -29,3 +29,17 @@ def test_counters_and_histograms():
     assert ":tensorflow:serving:request_latency_sum{%s} 1000000000019" % cell in lines
     assert lines[-1] == ":tensorflow:serving:request_latency_count{%s} 3" % cell
     assert metrics.counter_value("/tensorflow/serving/request_count") == 5
+
+
+def test_names_that_clients_make_up_do_not_fill_the_memory():
+    counter = Counter("/requests", ("model_name", "status"))
+    counter.add("n" * 1000, "NOT_FOUND")
+    for number in range(3000):
+        counter.add("m%d" % number, "NOT_FOUND")
+    counter.add("late", "OK")
+    counter.add("m7", "NOT_FOUND")
+    lines = counter.lines()
+    assert len(lines) < 1010
+    assert ':requests{model_name="late",status="OK"} 1' in lines
+    assert ':requests{model_name="m7",status="NOT_FOUND"} 2' in lines
+    assert ':requests{model_name="(others)",status="NOT_FOUND"} 2002' in lines

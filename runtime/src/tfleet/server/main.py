@@ -2,6 +2,7 @@
 import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 PROGRAM = "tensorflow_model_server"
 _START_FAILED = 255
+_MAX_FILES = 65536
 
 
 def run(argv: List[str]) -> int:
@@ -115,6 +117,7 @@ class Server:
     def start(self) -> None:
         """Loads the configured models, then opens the ports. Raises StatusError."""
         flags = self.flags
+        _allow_many_connections()
         signal.signal(signal.SIGINT, self._on_signal)
         if flags.tfleet_drain_seconds > 0 or flags.tfleet_start_guard_file:
             signal.signal(signal.SIGTERM, self._on_signal)
@@ -225,6 +228,14 @@ class Server:
         self.core.stop()
         self._guard.close()
         log.info("The model server has ended")
+
+
+def _allow_many_connections() -> None:
+    # The usual soft limit of 1024 files is for programs that use select(); each idle client would take one of them.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _need_tensorflow() -> Any:

@@ -10,6 +10,11 @@ from typing import Any, Dict, List, Tuple
 LATENCY_BUCKETS = tuple(10 * 1.8 ** i for i in range(33))
 SIZE_BUCKETS = tuple(float(2 ** i) for i in range(15))
 
+# Clients choose the model name of a failed request: so many of them, of such a length, get a line of their own.
+_MAX_NAMES = 1000
+_MAX_NAME_LENGTH = 256
+_OTHERS = "(others)"
+
 _Labels = Tuple[str, ...]
 
 
@@ -26,6 +31,9 @@ class Counter:
 
     def add(self, *values: str, amount: int = 1) -> None:
         with self._lock:
+            if values not in self._values and values[1:] not in ((), ("OK",)) \
+                    and (len(self._values) >= _MAX_NAMES or len(values[0]) > _MAX_NAME_LENGTH):
+                values = (_OTHERS,) + values[1:]
             self._values[values] = self._values.get(values, 0) + amount
 
     def first(self) -> int:
