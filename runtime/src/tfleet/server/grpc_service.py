@@ -35,19 +35,23 @@ Handler = Callable[[bytes, Any], bytes]
 class Service(grpc.GenericRpcHandler):
     """Dispatches by the path of the call."""
 
-    def __init__(self, core: ServerCore, flags: Flags) -> None:
+    def __init__(self, core: ServerCore, flags: Flags, pool: futures.ThreadPoolExecutor) -> None:
         self._core = core
+        self._pool = pool
+        self._running = 0  # calls other than those of the health service
+        self._refusing = False
+        self._running_changed = threading.Condition()
         self._as_content = flags.enable_serialization_as_tensor_content
         self.serving = True  # what the health service answers
         self._health_changed = threading.Condition()
         self._watchers = threading.BoundedSemaphore(max(flags.grpc_max_threads // 2, 1))
         self._methods: Dict[str, Any] = {
-            wire.PREDICT: self._unary(self._predict),
-            wire.CLASSIFY: self._unary(self._classify),
-            wire.REGRESS: self._unary(self._regress),
-            wire.MULTI_INFERENCE: self._unary(self._multi_inference),
-            wire.GET_MODEL_METADATA: self._unary(self._metadata),
-            wire.GET_MODEL_STATUS: self._unary(self._status),
+            wire.PREDICT: self._unary(self._counted(self._predict)),
+            wire.CLASSIFY: self._unary(self._counted(self._classify)),
+            wire.REGRESS: self._unary(self._counted(self._regress)),
+            wire.MULTI_INFERENCE: self._unary(self._counted(self._multi_inference)),
+            wire.GET_MODEL_METADATA: self._unary(self._counted(self._metadata)),
+            wire.GET_MODEL_STATUS: self._unary(self._counted(self._status)),
             wire.RELOAD_CONFIG: self._unary(self._reload),
         }
         if flags.enable_grpc_healthcheck_service:
@@ -62,6 +66,39 @@ class Service(grpc.GenericRpcHandler):
         with self._health_changed:
             self.serving = False
             self._health_changed.notify_all()
+
+    def drain(self, seconds: float) -> None:
+        """Finishes the calls that have come so far, for up to so many seconds, and refuses those that come later.
+
+        The health service goes on answering meanwhile: refused connections would look like a crash.
+        """
+        deadline = time.monotonic() + seconds
+        # The pool's queue is in the order of arrival: what is behind this came after the signal.
+        self._pool.submit(self._refuse)
+        with self._running_changed:
+            while not (self._refusing and not self._running) and time.monotonic() < deadline:
+                self._running_changed.wait(0.1)
+
+    def _refuse(self) -> None:
+        with self._running_changed:
+            self._refusing = True
+            self._running_changed.notify_all()
+
+    def _counted(self, handler: Handler) -> Handler:
+        def answer(request: bytes, context: Any) -> bytes:
+            with self._running_changed:
+                if self._refusing:
+                    raise StatusError(codes.UNAVAILABLE, "The model server is ending and takes no new requests")
+                self._running += 1
+            try:
+                return handler(request, context)
+            finally:
+                with self._running_changed:
+                    self._running -= 1
+                    if self._refusing:
+                        self._running_changed.notify_all()
+
+        return answer
 
     @staticmethod
     def _unary(handler: Handler) -> Any:
@@ -212,12 +249,12 @@ def _counters(core: ServerCore, names: Any) -> List[Tuple[str, int]]:
 
 def start(core: ServerCore, flags: Flags) -> Tuple[Any, Service]:
     """The running gRPC server and its service. Raises StatusError UNAVAILABLE if an address cannot be listened on."""
-    service = Service(core, flags)
+    pool = futures.ThreadPoolExecutor(max(flags.grpc_max_threads, 1), thread_name_prefix="grpc")
+    service = Service(core, flags, pool)
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
                # Without this a second server on the same port would start and silently take half of the calls.
                ("grpc.so_reuseport", 0)] + channel_arguments(flags.grpc_channel_arguments)
-    server = grpc.server(futures.ThreadPoolExecutor(max(flags.grpc_max_threads, 1), thread_name_prefix="grpc"),
-                         handlers=(service,), options=options)
+    server = grpc.server(pool, handlers=(service,), options=options)
     credentials = _credentials(flags.ssl_config_file) if flags.ssl_config_file else None
     for address in addresses(flags):
         try:

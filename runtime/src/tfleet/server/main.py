@@ -220,11 +220,14 @@ class Server:
         if drain_seconds:
             log.info("Draining: requests that are running get %g s to finish", drain_seconds)
         self.service.set_not_serving()
-        # New calls are refused at once; the event is set when the running ones are done or the time is over.
-        grpc_done = self.grpc.stop(drain_seconds)
-        if self.rest is not None:
-            self.rest.stop(max(deadline - time.time(), 0))
-        grpc_done.wait(drain_seconds + 1)
+        rest_stop = threading.Thread(target=self.rest.stop, args=(drain_seconds,), daemon=True) if self.rest is not None else None
+        if rest_stop is not None:
+            rest_stop.start()
+        self.service.drain(drain_seconds)
+        # The calls are done, or their time is over; their answers may still be on the way.
+        self.grpc.stop(max(deadline - time.time(), 1.0 if drain_seconds else 0)).wait(drain_seconds + 1)
+        if rest_stop is not None:
+            rest_stop.join(max(deadline - time.time(), 0) + 1)
         self.core.stop()
         self._guard.close()
         log.info("The model server has ended")
