@@ -8,9 +8,13 @@ import subprocess
 import threading
 import time
 
+import grpc
 import pytest
+from google.protobuf import text_format
 from live_server import LiveServer
 from watching import cpu_seconds, memory_mb, right_answers, threads
+
+from tfleet import wire
 
 IDLE = 1000
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -22,7 +26,7 @@ def server(model_files):
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # The limit that most hosts give a process: the server has to raise it.
     with LiveServer("--model_config_file=%s/model.config" % model_files, "--allow_version_labels_for_unavailable_models=true",
-                    prefix=("prlimit", "--nofile=1024:%d" % min(hard, 16384))) as running:
+                    "--enable_grpc_healthcheck_service", prefix=("prlimit", "--nofile=1024:%d" % min(hard, 16384))) as running:
         running.wait_state("half", 1, "AVAILABLE")
         yield running
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -181,5 +185,24 @@ def test_slow_loris(server, fault):
     row.note = "ended after %.0f s (heads), %.0f s (bodies), %.0f s (chunks); slowest pair of answers meanwhile %.0f ms" % (*borne, slowest * 1000)
     assert all(re.match(rb"HTTP/1.1 408 ", drip.answer) for drip in drips[40:]), {drip.answer[:50] for drip in drips[40:]}
     assert max(borne) < 50
+    assert slowest < 2
+    ask(server, row, 0.2)
+
+
+def test_calls_that_wait_for_ever(server, model_files, fault):
+    """Watchers of the health, and reloads with a model whose directory never comes: neither may hold the threads of the others."""
+    row = fault("40 health watchers and 40 reloads that wait for ever", "serving")
+    reload = wire.ReloadConfigRequest()
+    text_format.Parse((model_files / "model.config").read_text(), reload.config)
+    reload.config.model_config_list.config.add(name="never", base_path=str(model_files / "never"), model_platform="tensorflow")
+    with grpc.insecure_channel(server.address) as channel:
+        watchers = [channel.unary_stream(wire.HEALTH_WATCH)(b"", timeout=60) for _ in range(40)]
+        reloads = [channel.unary_unary(wire.RELOAD_CONFIG).future(reload.SerializeToString(), timeout=60) for _ in range(40)]
+        time.sleep(0.5)
+        slowest = ask(server, row, 2)
+        row.note = "slowest pair of answers %.0f ms" % (slowest * 1000)
+        assert not any(call.done() for call in reloads)
+        for call in watchers + reloads:
+            call.cancel()
     assert slowest < 2
     ask(server, row, 0.2)

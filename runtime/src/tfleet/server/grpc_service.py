@@ -30,6 +30,8 @@ _HEALTHY, _NOT_SERVING, _SERVICE_UNKNOWN = (
 _HEALTH_SERVICES = ("", "ModelService", "PredictionService")
 
 Handler = Callable[[bytes, Any], bytes]
+_MAX_WATCHERS = 64
+_MAX_RELOADS = 4
 
 
 class Service(grpc.GenericRpcHandler):
@@ -44,7 +46,10 @@ class Service(grpc.GenericRpcHandler):
         self._as_content = flags.enable_serialization_as_tensor_content
         self.serving = True  # what the health service answers
         self._health_changed = threading.Condition()
-        self._watchers = threading.BoundedSemaphore(max(flags.grpc_max_threads // 2, 1))
+        self._watchers = threading.BoundedSemaphore(_MAX_WATCHERS)
+        # Calls that wait, maybe for ever, do so in threads of their own and leave the others to requests.
+        watching = futures.ThreadPoolExecutor(_MAX_WATCHERS, thread_name_prefix="watch")
+        reloading = futures.ThreadPoolExecutor(_MAX_RELOADS, thread_name_prefix="reload")
         self._methods: Dict[str, Any] = {
             wire.PREDICT: self._unary(self._counted(self._predict)),
             wire.CLASSIFY: self._unary(self._counted(self._classify)),
@@ -52,11 +57,11 @@ class Service(grpc.GenericRpcHandler):
             wire.MULTI_INFERENCE: self._unary(self._counted(self._multi_inference)),
             wire.GET_MODEL_METADATA: self._unary(self._counted(self._metadata)),
             wire.GET_MODEL_STATUS: self._unary(self._counted(self._status)),
-            wire.RELOAD_CONFIG: self._unary(self._reload),
+            wire.RELOAD_CONFIG: self._unary(self._reload, reloading),
         }
         if flags.enable_grpc_healthcheck_service:
             self._methods[wire.HEALTH_CHECK] = self._unary(self._health_check)
-            self._methods[wire.HEALTH_WATCH] = grpc.unary_stream_rpc_method_handler(self._health_watch)
+            self._methods[wire.HEALTH_WATCH] = grpc.unary_stream_rpc_method_handler(_in_pool(watching, self._health_watch))
 
     def service(self, handler_call_details: Any) -> Any:
         return self._methods.get(handler_call_details.method)
@@ -101,7 +106,7 @@ class Service(grpc.GenericRpcHandler):
         return answer
 
     @staticmethod
-    def _unary(handler: Handler) -> Any:
+    def _unary(handler: Handler, pool: Optional[futures.ThreadPoolExecutor] = None) -> Any:
         def answer(request: bytes, context: Any) -> bytes:
             try:
                 return handler(request, context)
@@ -116,7 +121,7 @@ class Service(grpc.GenericRpcHandler):
             context.set_details(message)
             return b""
 
-        return grpc.unary_unary_rpc_method_handler(answer)
+        return grpc.unary_unary_rpc_method_handler(answer if pool is None else _in_pool(pool, answer))
 
     def _predict(self, data: bytes, context: Any) -> bytes:
         request = _parse(wire.PredictRequest, data)
@@ -200,7 +205,6 @@ class Service(grpc.GenericRpcHandler):
         return answer
 
     def _health_watch(self, data: bytes, context: Any) -> Any:
-        # A watcher holds a thread for as long as it watches: they must not take those that answer requests.
         if not self._watchers.acquire(blocking=False):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many watchers: use Check")
         try:
@@ -228,6 +232,14 @@ def _parse(message: Any, data: bytes) -> Any:
         return message.FromString(data)
     except Exception:  # noqa: BLE001 (DecodeError; older protobuf raises others for damaged bytes)
         raise StatusError(codes.INTERNAL, "The request is not a %s message" % message.DESCRIPTOR.full_name)
+
+def _in_pool(pool: futures.ThreadPoolExecutor, behavior: Callable[[bytes, Any], Any]) -> Any:
+    def answer(request: bytes, context: Any) -> Any:
+        return behavior(request, context)
+
+    answer.experimental_thread_pool = pool  # type: ignore[attr-defined]  # grpc's own health service relies on it too
+    return answer
+
 
 
 def _timeout_ms(context: Any) -> Optional[int]:
