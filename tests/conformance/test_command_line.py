@@ -51,12 +51,6 @@ def test_config_with_a_syntax_error(own_models):
     assert "Error parsing text-format tensorflow.serving.ModelServerConfig: 1:30" in err
 
 
-@pytest.mark.parametrize("flag", ["--prefer_tflite_model", "--use_alts_credentials=true", "--platform_config_file=/a"])
-def test_what_is_not_supported_yet_is_said(flag):
-    name = flag.split("=")[0]
-    assert run_to_end("--model_base_path=/m", flag)[:2] == (255, "%s is not supported by this version of tfleet serve\n" % name)
-
-
 def test_unknown_argument_is_said_and_ignored(model_files):
     with LiveServer("--model_base_path=%s/half" % model_files, "--no_such_flag=1", "positional") as server:
         assert server.predict("default", [1.0]) == (2, [3.5])

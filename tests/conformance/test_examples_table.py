@@ -127,3 +127,24 @@ def test_rest_error(server, verb, body, message):
 def test_every_kind_of_feature_reaches_the_model(server):
     body = '{"signature_name": "regress", "examples": [{"x": 2.0, "a": [1, true], "b": ["text", {"b64": "/w=="}], "c": []}]}'
     assert server.http("POST", "/v1/models/examples:regress", body)[2] == b'{\n    "results": [3.0]\n}'
+
+
+def test_examples_are_counted(own_server):
+    def counts():
+        lines = own_server.http("GET", "/monitoring/prometheus/metrics")[2].decode().splitlines()
+        found = {line.rpartition(" ")[0]: line.rpartition(" ")[2] for line in lines}
+        assert found["# TYPE :tensorflow:serving:request_example_counts"] == "histogram"
+        assert found["# TYPE :tensorflow:serving:request_example_count_total"] == "counter"
+        start = ":tensorflow:serving:request_example_count"
+        return [int(found[start + name]) for name in (
+            's_count{model="examples"}', 's_sum{model="examples"}', 's_bucket{model="examples",le="2"}', 's_bucket{model="examples",le="16384"}',
+            's_bucket{model="examples",le="+Inf"}', '_total{model="examples"}')]
+
+    request = tasks(("examples", "regress", "regress"), ("examples", "serving_default", "classify")) + TWO
+    assert own_server.call(wire.MULTI_INFERENCE, request)[0] == "OK"
+    before = counts()
+    assert own_server.call(wire.MULTI_INFERENCE, request)[0] == "OK"
+    # Classify and Regress by themselves do not count.
+    assert own_server.call(wire.CLASSIFY, SPEC % "" + TWO)[0] == "OK"
+    # Two examples are not less than two: they fall between 2 and 4.
+    assert [now - then for now, then in zip(counts(), before)] == [1, 2, 0, 1, 1, 2]

@@ -51,3 +51,10 @@ def test_incomplete_config(own_models, model_files, fields, message):
     file = config(own_models, **fields)
     code, out, _ = run_to_end("--port=%d" % free_ports(1)[0], "--model_base_path=%s/half" % model_files, "--ssl_config_file=%s" % file)
     assert (code, out) == (255, "Failed to start server. Error: INVALID_ARGUMENT: %s %s\n" % (file, message))
+
+
+def test_texts_that_are_no_pem(own_models, model_files):
+    file = config(own_models, server_key="/etc/ssl/server.key", server_cert="/etc/ssl/server.pem")  # paths are a common mistake
+    code, out, _ = run_to_end("--port=%d" % free_ports(1)[0], "--model_base_path=%s/half" % model_files, "--ssl_config_file=%s" % file)
+    assert (code, out) == (255, "Failed to start server. Error: INVALID_ARGUMENT: The texts in %s are not a key and the certificates that belong to it, "
+                                "in PEM form\n" % file)

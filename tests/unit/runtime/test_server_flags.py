@@ -54,12 +54,6 @@ def test_usage_names_every_flag():
     assert '\t--saved_model_tags="serve"       \tstring\t' in text
 
 
-def test_flags_without_effect_are_refused():
-    assert flags.not_supported(flags.parse([])) is None
-    assert flags.not_supported(flags.parse(["--platform_config_file=/a"])) == "--platform_config_file is not supported by this version of tfleet serve"
-    assert flags.not_supported(flags.parse(["--mixed_precision=bfloat16"])) is not None
-
-
 def test_a_misspelt_name_in_code_is_an_error():
     with pytest.raises(TypeError):
         flags.Flags(prot=1)

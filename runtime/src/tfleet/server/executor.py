@@ -10,11 +10,13 @@ import time
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from .. import wire
-from .status import DATA_LOSS, INTERNAL, INVALID_ARGUMENT, StatusError, not_found
+from .status import DATA_LOSS, FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT, StatusError, not_found
 
 log = logging.getLogger(__name__)
 
 Feed = Tuple[str, Any]
+
+BFLOAT16 = "bfloat16"
 
 
 def tensorflow() -> Any:
@@ -33,20 +35,25 @@ def _session_module() -> Any:
 
 
 class SessionOptions:
-    """How sessions are made: thread counts, the share of GPU memory, or a text ConfigProto file."""
+    """How sessions are made: thread counts, the share of GPU memory, or a ConfigProto (a text file, or serialized)."""
 
-    def __init__(self, config_file: str = "", intra_op: int = 0, inter_op: int = 0, gpu_memory_fraction: float = 0.0) -> None:
+    def __init__(self, config_file: str = "", intra_op: int = 0, inter_op: int = 0, gpu_memory_fraction: float = 0.0,
+                 mixed_precision: str = "", serialized: Optional[bytes] = None) -> None:
         self.config_file = config_file
         self.intra_op = intra_op
         self.inter_op = inter_op
         self.gpu_memory_fraction = gpu_memory_fraction
+        self.mixed_precision = mixed_precision
+        self.serialized = serialized
 
     def proto(self) -> Any:
-        """A tf.compat.v1.ConfigProto. Raises StatusError for a file that cannot be read or parsed."""
+        """A tf.compat.v1.ConfigProto. Raises StatusError for a file that cannot be read or parsed, or what this TensorFlow lacks."""
         from google.protobuf import text_format
 
         config = tensorflow().compat.v1.ConfigProto()
-        if self.config_file:
+        if self.serialized is not None:
+            config.MergeFromString(self.serialized)
+        elif self.config_file:
             try:
                 with open(self.config_file, encoding="utf-8") as source:
                     text_format.Parse(source.read(), config)
@@ -59,7 +66,18 @@ class SessionOptions:
             config.gpu_options.per_process_gpu_memory_fraction = self.gpu_memory_fraction
             config.intra_op_parallelism_threads = self.intra_op
             config.inter_op_parallelism_threads = self.inter_op
+        if self.mixed_precision == BFLOAT16:
+            _compute_in_bfloat16(config)
         return config
+
+
+def _compute_in_bfloat16(config: Any) -> None:
+    options = config.graph_options.rewrite_options
+    for name in ("auto_mixed_precision_onednn_bfloat16", "auto_mixed_precision_mkl"):  # the second until TensorFlow 2.8
+        if name in options.DESCRIPTOR.fields_by_name:
+            setattr(options, name, options.ON)
+            return
+    raise StatusError(FAILED_PRECONDITION, "--mixed_precision=bfloat16 needs TensorFlow 2.3 or later; this is %s" % tensorflow().__version__)
 
 
 class SavedModel:

@@ -6,7 +6,7 @@ wins; a number must parse whole; `--` ends parsing; what is not understood is le
 import os
 import re
 from collections import namedtuple
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
@@ -78,13 +78,6 @@ FLAGS = (
          "If non-empty, record in this file which versions are being loaded; one that the server died of is not loaded again until it changes."),
 )
 _BY_NAME: Dict[str, Flag] = {flag.name: flag for flag in FLAGS}
-
-# Values that the server would have to act on and cannot yet: it says so and does not start, rather than ignore them.
-_NOT_YET = (
-    "use_alts_credentials",
-    "platform_config_file", "prefer_tflite_model", "xla_cpu_compilation_enabled",
-    "xla_gpu_compilation_enabled", "thread_pool_factory_config_file", "enable_signature_method_name_check",
-)
 
 _INT_LIMITS = {"int32": 1 << 31, "int64": 1 << 63}
 
@@ -159,13 +152,3 @@ def usage(program: str) -> str:
         shown = {"bool": lambda v: "true" if v else "false", "string": '"%s"'.__mod__, "float": "%f".__mod__}.get(flag.kind, str)
         lines.append("\t%-33s\t%s\t%s" % ("--%s=%s" % (flag.name, shown(flag.default)), flag.kind, flag.help))
     return "\n".join(lines) + "\n"
-
-
-def not_supported(flags: Flags) -> Optional[str]:
-    """The sentence for the first flag that asks for what this server does not do yet; None if there is none."""
-    for name in _NOT_YET:
-        if getattr(flags, name) != _BY_NAME[name].default:
-            return "--%s is not supported by this version of tfleet serve" % name
-    if flags.mixed_precision == "bfloat16":
-        return "--mixed_precision=bfloat16 is not supported by this version of tfleet serve"
-    return None

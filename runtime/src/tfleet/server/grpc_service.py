@@ -3,6 +3,7 @@
 No generated stubs: requests are parsed by the private descriptors of tfleet.wire, so this server can live in one process
 with any tensorflow-serving-api.
 """
+import functools
 import logging
 import threading
 import time
@@ -19,6 +20,8 @@ from .core import ServerCore
 from .flags import Flags
 from .metadata import model_metadata
 from .predict import predict
+from .profiler import PATHS as PROFILER_PATHS
+from .profiler import Profiler
 from .status import StatusError, invalid_argument
 
 log = logging.getLogger(__name__)
@@ -27,11 +30,12 @@ _MAX_MESSAGE = 1024  # characters of an error message that go over gRPC
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _HEALTHY, _NOT_SERVING, _SERVICE_UNKNOWN = (
     wire.HealthCheckResponse(status=value).SerializeToString() for value in (1, 2, 3))
+_MAX_WATCHERS = 64
+_MAX_RELOADS = 4
+_MAX_PROFILES = 4
 _HEALTH_SERVICES = ("", "ModelService", "PredictionService")
 
 Handler = Callable[[bytes, Any], bytes]
-_MAX_WATCHERS = 64
-_MAX_RELOADS = 4
 
 
 class Service(grpc.GenericRpcHandler):
@@ -59,6 +63,10 @@ class Service(grpc.GenericRpcHandler):
             wire.GET_MODEL_STATUS: self._unary(self._counted(self._status)),
             wire.RELOAD_CONFIG: self._unary(self._reload, reloading),
         }
+        if flags.enable_profiler:
+            profiler = Profiler()
+            profiling = futures.ThreadPoolExecutor(_MAX_PROFILES, thread_name_prefix="profile")
+            self._methods.update((path, self._unary(functools.partial(profiler.call, path), profiling)) for path in PROFILER_PATHS)
         if flags.enable_grpc_healthcheck_service:
             self._methods[wire.HEALTH_CHECK] = self._unary(self._health_check)
             self._methods[wire.HEALTH_WATCH] = grpc.unary_stream_rpc_method_handler(_in_pool(watching, self._health_watch))
@@ -227,12 +235,6 @@ class Service(grpc.GenericRpcHandler):
             self._health_changed.notify_all()
 
 
-def _parse(message: Any, data: bytes) -> Any:
-    try:
-        return message.FromString(data)
-    except Exception:  # noqa: BLE001 (DecodeError; older protobuf raises others for damaged bytes)
-        raise StatusError(codes.INTERNAL, "The request is not a %s message" % message.DESCRIPTOR.full_name)
-
 def _in_pool(pool: futures.ThreadPoolExecutor, behavior: Callable[[bytes, Any], Any]) -> Any:
     def answer(request: bytes, context: Any) -> Any:
         return behavior(request, context)
@@ -240,6 +242,12 @@ def _in_pool(pool: futures.ThreadPoolExecutor, behavior: Callable[[bytes, Any], 
     answer.experimental_thread_pool = pool  # type: ignore[attr-defined]  # grpc's own health service relies on it too
     return answer
 
+
+def _parse(message: Any, data: bytes) -> Any:
+    try:
+        return message.FromString(data)
+    except Exception:  # noqa: BLE001 (DecodeError; older protobuf raises others for damaged bytes)
+        raise StatusError(codes.INTERNAL, "The request is not a %s message" % message.DESCRIPTOR.full_name)
 
 
 def _timeout_ms(context: Any) -> Optional[int]:
@@ -267,7 +275,7 @@ def start(core: ServerCore, flags: Flags) -> Tuple[Any, Service]:
                # Without this a second server on the same port would start and silently take half of the calls.
                ("grpc.so_reuseport", 0)] + channel_arguments(flags.grpc_channel_arguments)
     server = grpc.server(pool, handlers=(service,), options=options)
-    credentials = _credentials(flags.ssl_config_file) if flags.ssl_config_file else None
+    credentials = _credentials(flags)
     for address in addresses(flags):
         try:
             bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
@@ -275,13 +283,35 @@ def start(core: ServerCore, flags: Flags) -> Tuple[Any, Service]:
             bound = 0
         if not bound:
             raise StatusError(codes.UNAVAILABLE, "Cannot listen on %s for gRPC: another process has it, or it is no address "
-                              "of this host%s. Stop that process (ss -ltnp names it) or choose another --port"
-                              % (address, ", or the texts of %s are no PEM" % flags.ssl_config_file if credentials else ""))
+                              "of this host. Stop that process (ss -ltnp names it) or choose another --port" % address)
     server.start()
     return server, service
 
 
-def _credentials(ssl_config_file: str) -> Any:
+def check_credentials(flags: Flags) -> None:
+    """Raises StatusError if the flags ask for credentials that no port can be opened with; loading can take minutes before one is."""
+    credentials = _credentials(flags)
+    if credentials is None:
+        return
+    try:
+        bound = grpc.server(futures.ThreadPoolExecutor(1)).add_secure_port("127.0.0.1:0", credentials)
+    except RuntimeError:
+        bound = 0
+    if not bound and flags.use_alts_credentials:
+        raise StatusError(codes.FAILED_PRECONDITION, "--use_alts_credentials works on Google Cloud alone, and this host is not there. "
+                          "Use --ssl_config_file")
+    if not bound:
+        raise invalid_argument("The texts in %s are not a key and the certificates that belong to it, in PEM form" % flags.ssl_config_file)
+
+
+def _credentials(flags: Flags) -> Any:
+    """Those that the flags ask for; None for connections in the clear."""
+    if flags.use_alts_credentials:
+        return grpc.alts_server_credentials()
+    return _ssl_credentials(flags.ssl_config_file) if flags.ssl_config_file else None
+
+
+def _ssl_credentials(ssl_config_file: str) -> Any:
     """TLS of an SSLConfig file, whose fields hold PEM texts. A client needs a certificate if client_verify is set."""
     config = configs.read(ssl_config_file, wire.SSLConfig())
     if not (config.server_key and config.server_cert):

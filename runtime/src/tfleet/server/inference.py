@@ -5,14 +5,13 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from .. import wire
+from . import method_names
 from .core import ServerCore
 from .lifecycle import Harness
 from .metrics import Metrics
 from .predict import DEFAULT_SIGNATURE
 from .status import invalid_argument, unimplemented
 
-CLASSIFY_METHOD = "tensorflow/serving/classify"
-REGRESS_METHOD = "tensorflow/serving/regress"
 _INPUTS, _OUTPUTS, _CLASSES, _SCORES = "inputs", "outputs", "classes", "scores"
 
 # input: name of the tensor for the Examples; outputs: the output tensors by alias
@@ -60,12 +59,14 @@ def multi_inference_on(metrics: Metrics, harness: Harness, request: Any, timeout
     feeds = {plan.input for _, plan in plans}
     fetches = sorted({tensor for _, plan in plans for tensor in plan.outputs.values()})
     examples = _examples(request.input)
+    metrics.example_counts.observe(len(examples), harness.model)
+    metrics.example_count_total.add(harness.model, amount=len(examples))
     arrays = dict(zip(fetches, _run(metrics, harness, [(name, examples) for name in sorted(feeds)], fetches, timeout_ms, "MultiInference")))
     for task, (name, plan) in zip(request.tasks, plans):
         result = response.results.add()
         _fill_spec(result.model_spec, harness, name)
         outputs = {alias: arrays[tensor] for alias, tensor in plan.outputs.items()}
-        if task.method_name == CLASSIFY_METHOD:
+        if task.method_name == method_names.CLASSIFY:
             _classes(outputs, len(examples), result.classification_result)
         else:
             _values(outputs, len(examples), result.regression_result)
@@ -85,9 +86,9 @@ def _task_plans(harness: Harness, tasks: Any) -> List[Tuple[str, Plan]]:
         signature = harness.servable.signatures.get(name)
         if signature is None:
             raise invalid_argument("Requested signature not found in model graph: " + name)
-        if task.method_name == CLASSIFY_METHOD:
+        if task.method_name == method_names.CLASSIFY:
             plans.append((name, _plan_classify(signature)))
-        elif task.method_name == REGRESS_METHOD:
+        elif task.method_name == method_names.REGRESS:
             plans.append((name, _plan_regress(signature)))
         else:
             raise unimplemented("Unsupported signature method_name: " + task.method_name)
@@ -139,6 +140,7 @@ def _examples(source: Any) -> Any:
 
 
 def _plan_classify(signature: Any) -> Plan:
+    method_names.check_classify(signature)
     if len(signature.inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
     if len(signature.outputs) not in (1, 2):
@@ -153,6 +155,7 @@ def _plan_classify(signature: Any) -> Plan:
 
 
 def _plan_regress(signature: Any) -> Plan:
+    method_names.check_regress(signature)
     if len(signature.inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
     if len(signature.outputs) != 1:

@@ -8,14 +8,13 @@ import socket
 import sys
 import threading
 import time
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional
 
 from .. import __version__
-from . import batching, executor, grpc_service, rest, storage, warmup
 from . import config as configs
+from . import executor, grpc_service, loader, method_names, rest
 from . import flags as flag_table
 from .core import ServerCore, poll_config_file
-from .lifecycle import Harness
 from .start_guard import StartGuard
 from .status import FAILED_PRECONDITION, UNAVAILABLE, StatusError, invalid_argument
 
@@ -50,10 +49,6 @@ def run(argv: List[str]) -> int:
         sys.stdout.write("unknown argument: %s\n%s" % (flags.leftover[0], flag_table.usage(PROGRAM)))
     sys.stdout.flush()
     _log_to_stderr()
-    missing = flag_table.not_supported(flags)
-    if missing:
-        sys.stdout.write(missing + "\n")
-        return _START_FAILED
     try:
         server = Server(flags)
         try:
@@ -74,13 +69,10 @@ class Server:
     def __init__(self, flags: flag_table.Flags) -> None:
         self.flags = flags
         self._check_flags()
-        self._tags = [tag for tag in flags.saved_model_tags.split(",") if tag]
-        self._options = executor.SessionOptions(
-            flags.tensorflow_session_config_file, *_parallelism(flags), flags.per_process_gpu_memory_fraction)
+        method_names.enable(flags.enable_signature_method_name_check)
         self._guard = StartGuard(flags.tfleet_start_guard_file)
         self.core = ServerCore(flags, self._load, self._guard)
-        self._batching = configs.wire.BatchingParameters()
-        self._pool = self._make_pool() if flags.enable_batching else None
+        self._loader: Optional[loader.Loader] = None
         self._started = False
         self._ended = threading.Event()
         self._signal = 0
@@ -95,24 +87,22 @@ class Server:
         if not grpc_service.addresses(flags):
             raise invalid_argument("server_options.port is 0 and server_options.grpc_socket_path is empty: "
                                    "there is nothing to listen on")
-        if flags.tensorflow_session_parallelism > 0 and flags.tensorflow_intra_op_parallelism > 0 \
+        if flags.platform_config_file:
+            log.info("The flags for batching, sessions, warm-up and TensorFlow Lite are ignored: --platform_config_file says how models are loaded")
+        elif flags.tensorflow_session_parallelism > 0 and flags.tensorflow_intra_op_parallelism > 0 \
                 and flags.tensorflow_inter_op_parallelism > 0:
             raise invalid_argument("Either configure server_options.tensorflow_session_parallelism or (server_options."
                                    "tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) separately.")
-        if flags.batching_parameters_file and not flags.enable_batching:
+        elif flags.batching_parameters_file and not flags.enable_batching:
             raise invalid_argument("server_options.batching_parameters_file is set without setting server_options.enable_batching to true.")
         if flags.ssl_config_file and flags.use_alts_credentials:
             raise invalid_argument("--ssl_config_file and --use_alts_credentials cannot be used together")
-        if flags.mixed_precision:
+        if flags.thread_pool_factory_config_file:
+            # What the file names is C++ that is linked into the server; the official one is built without any.
+            raise StatusError(FAILED_PRECONDITION, "--thread_pool_factory_config_file: there is no thread pool factory in this server. Choose thread "
+                              "counts with --tensorflow_intra_op_parallelism, --tensorflow_inter_op_parallelism or --tensorflow_session_config_file")
+        if flags.mixed_precision not in ("", executor.BFLOAT16):
             log.warning("Mixed precision mode %r is not known; ignored", flags.mixed_precision)
-
-    def _make_pool(self) -> batching.Pool:
-        name, threads = batching.DEFAULT_POOL, 0
-        if self.flags.batching_parameters_file:
-            configs.read(self.flags.batching_parameters_file, self._batching)
-            threads = self._batching.num_batch_threads.value
-            name = self._batching.thread_pool_name.value or "batch_threads"
-        return batching.Pool(self.core.metrics, threads, name)
 
     def start(self) -> None:
         """Loads the configured models, then opens the ports. Raises StatusError."""
@@ -122,6 +112,7 @@ class Server:
         if flags.tfleet_drain_seconds > 0 or flags.tfleet_start_guard_file:
             signal.signal(signal.SIGTERM, self._on_signal)
         _check_ports_free(flags)
+        grpc_service.check_credentials(flags)
         monitoring = self._monitoring_path()
         if flags.model_config_file:
             config = configs.read_model_config(flags.model_config_file)
@@ -132,7 +123,12 @@ class Server:
         if config.WhichOneof("config") == "custom_model_config":
             raise StatusError(FAILED_PRECONDITION, "ModelServer does not yet support custom model config.")
         configs.validate(config)  # also done by the core, but TensorFlow takes seconds to import
+        if flags.platform_config_file:
+            _need_tensorflow()  # whose ConfigProto is a part of that file
+        chosen = loader.settings(flags)
         _need_tensorflow()
+        chosen.session.proto()  # what is wrong with it would be wrong for every version
+        self._loader = loader.Loader(chosen, self.core.metrics, flags.flush_filesystem_caches)
         self._guard.open()
         self.core.start(config)
         self._started = True
@@ -161,33 +157,8 @@ class Server:
         return configs.monitoring_path(config)
 
     def _load(self, model: str, version: int, path: str) -> Any:
-        servable = executor.load(path, self._tags, self._options)
-        if self._pool is not None:
-            try:
-                servable = self._batched(self._pool, servable, path)
-            except StatusError:
-                servable.close()
-                raise
-        if self.flags.enable_model_warmup:
-            harness = Harness(model, version, path)
-            harness.servable = servable
-            try:
-                warmup.replay(self.core.metrics, harness, max(self.flags.num_request_iterations_for_warmup, 1))
-            except StatusError:
-                servable.close()
-                raise
-        if self.flags.flush_filesystem_caches:
-            storage.drop_page_cache(path)
-        return servable
-
-    def _batched(self, pool: batching.Pool, servable: Any, path: str) -> Any:
-        message = self._batching
-        if self.flags.enable_per_model_batching_parameters:
-            file = os.path.join(path, "batching_params.pbtxt")
-            if not os.path.exists(file):
-                return servable
-            message = configs.read(file, configs.wire.BatchingParameters())
-        return batching.BatchedServable(servable, batching.parameters(message), pool)
+        assert self._loader is not None  # made before the first version is wanted
+        return self._loader.load(model, version, path)
 
     # End
 
@@ -247,11 +218,6 @@ def _need_tensorflow() -> Any:
     except ImportError as error:
         raise StatusError(FAILED_PRECONDITION, "TensorFlow cannot be imported by %s: %s. Install TensorFlow (1.15, or 2.2 to 2.17) there, "
                           "or start the server with the Python that has it" % (sys.executable, error))
-
-
-def _parallelism(flags: flag_table.Flags) -> Tuple[int, int]:
-    both = flags.tensorflow_session_parallelism
-    return (flags.tensorflow_intra_op_parallelism or both, flags.tensorflow_inter_op_parallelism or both)
 
 
 def _check_ports_free(flags: flag_table.Flags) -> None:

@@ -83,6 +83,26 @@ class Histogram:
         return answer
 
 
+class TextGauge:
+    """A text for each combination of label values. Prometheus has numbers only, so the text is one more label of a 1."""
+
+    kind = "gauge"
+
+    def __init__(self, name: str, labels: _Labels, text_label: str) -> None:
+        self.name = name
+        self.labels = labels + (text_label,)
+        self._lock = threading.Lock()
+        self._texts: Dict[_Labels, str] = {}
+
+    def set(self, text: str, *values: str) -> None:
+        with self._lock:
+            self._texts[values] = text
+
+    def lines(self) -> List[str]:
+        with self._lock:
+            return ["%s{%s} 1" % (exported(self.name), _pairs(self.labels, key + (text,))) for key, text in sorted(self._texts.items())]
+
+
 def exported(name: str) -> str:
     """Prometheus takes no slash: it becomes a colon."""
     return name.replace("/", ":")
@@ -101,6 +121,9 @@ class Metrics:
         self.request_latency = Histogram("/tensorflow/serving/request_latency", ("model_name", "API", "entrypoint"))
         self.runtime_latency = Histogram("/tensorflow/serving/runtime_latency", ("model_name", "API", "runtime"))
         self.warmup_latency = Histogram("/tensorflow/serving/model_warmup_latency", ("model_path", "status"))
+        self.mlmd_map = TextGauge("/tensorflow/serving/mlmd_map", ("model_name", "version"), "mlmd_uuid")
+        self.example_counts = Histogram("/tensorflow/serving/request_example_counts", ("model",), SIZE_BUCKETS)
+        self.example_count_total = Counter("/tensorflow/serving/request_example_count_total", ("model",))
         batching = "/tensorflow/serving/batching_session/"
         self.batch_queuing_latency = Histogram(batching + "queuing_latency", ("thread_pool_name",))
         self.batch_run_count = Counter(batching + "wrapped_run_count", ())
@@ -108,7 +131,8 @@ class Metrics:
         self.batch_padding_size = Histogram(batching + "padding_size", ("execution_batch_size",), SIZE_BUCKETS)
         self.batch_processed_size = Histogram(batching + "processed_batch_size", (), SIZE_BUCKETS)
         self._all: List[Any] = [
-            self.request_count, self.request_latency, self.runtime_latency, self.warmup_latency, self.batch_queuing_latency,
+            self.request_count, self.request_latency, self.runtime_latency, self.warmup_latency, self.mlmd_map,
+            self.example_counts, self.example_count_total, self.batch_queuing_latency,
             self.batch_run_count, self.batch_input_size, self.batch_padding_size, self.batch_processed_size]
 
     def counter_value(self, name: str) -> int:

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from .. import wire
+from . import method_names
 from .core import ServerCore
 from .lifecycle import Harness
 from .metrics import Metrics
@@ -65,6 +66,7 @@ def run(metrics: Metrics, harness: Harness, signature: Any, inputs: Mapping, out
     inputs: alias -> array (a ValueError while getting one is a tensor that could not be decoded); output_filter: the
     wanted aliases, empty for all; api: the label of the latency metric. Raises StatusError.
     """
+    method_names.check_predict(signature)
     feeds = _feeds(signature, inputs)
     wanted = _wanted(signature, output_filter)
     started = time.time()
