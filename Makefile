@@ -51,7 +51,7 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 
 ##@ Test
 SUITES := lint unit conformance test-demo molecule
-.PHONY: test setup-test lint unit conformance test-demo molecule test-legacy bench
+.PHONY: test setup-test lint unit conformance test-demo molecule faults test-legacy bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
 
@@ -92,6 +92,9 @@ molecule: setup-test ## The roles on real systemd hosts in Docker
 # One step of the default scenario while working on a role, as molecule-converge or molecule-verify.
 molecule-%: setup-test
 	molecule $*
+
+faults: setup-test ## What goes wrong with the server: bad models, kills, floods of nonsense; results in build/faults.json
+	pytest tests/faults
 
 test-legacy: setup-test ## Modules on Python 3.6 under ansible-core 2.16, the runtime on TensorFlow 1.15 and 2.7
 	pytest tests/legacy

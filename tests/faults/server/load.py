@@ -47,15 +47,16 @@ class Load:
 
     def _by_grpc(self):
         channel = grpc.insecure_channel(self._server.address)
-        stub = channel.unary_unary(wire.PREDICT, request_serializer=wire.PredictRequest.SerializeToString, response_deserializer=wire.PredictResponse.FromString)
+        stub = channel.unary_unary(wire.PREDICT, response_deserializer=wire.PredictResponse.FromString)
         request = wire.PredictRequest()
         request.model_spec.name = self._model
         request.inputs["x"].dtype = 1
         request.inputs["x"].tensor_shape.dim.add(size=1)
         request.inputs["x"].float_val.append(2.0)
+        data = request.SerializeToString()
 
         def ask():
-            answer = stub(request, timeout=30)
+            answer = stub(data, timeout=30)
             return answer.model_spec.version.value, answer.outputs["y"].float_val[0]
 
         return ask, channel.close

@@ -60,7 +60,86 @@ def ask(server, row, seconds):
     return slowest
 
 
-def test_a_thousand_idle_connections_each(server, fault):
+class Drip(threading.Thread):
+    """Sends `begin` and then `drop` every so often until the server ends it; `answer` and how long it was borne."""
+
+    def __init__(self, address, begin, drop, every):
+        super().__init__(daemon=True)
+        self.answer, self.seconds = b"", 0.0
+        self._connection = connect(address, 1, begin)[0]
+        self._drop, self._every = drop, every
+        self._stopped = False
+        self._began = time.time()
+        self.start()
+
+    def run(self):
+        try:
+            self._connection.settimeout(self._every)
+            while not self._stopped:
+                try:
+                    part = self._connection.recv(65536)
+                    self.answer += part
+                    if not part:
+                        break
+                except socket.timeout:
+                    self._connection.sendall(self._drop)
+        except OSError:
+            pass
+        self.seconds = time.time() - self._began
+        self._connection.close()
+
+    def stop(self):
+        self._stopped = True
+        self.join()
+
+
+def slow_upload(server, megabytes, seconds):
+    """Sends a predict of so many MB in so many seconds; (status, body)."""
+    body = b'{"instances": [1.0' + b" " * (megabytes << 20) + b"]}"
+    steps = 40
+    connection = http.client.HTTPConnection(server.rest_address, timeout=60)
+    connection.putrequest("POST", "/v1/models/half:predict")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders()
+    for step in range(steps):
+        connection.send(body[len(body) * step // steps:len(body) * (step + 1) // steps])
+        time.sleep(seconds / steps)
+    answer = connection.getresponse()
+    try:
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+class SlowClients:
+    """Four kinds of slow-loris, and one client that is only on a slow line."""
+
+    def __init__(self, server):
+        head = b"POST /v1/models/half:predict HTTP/1.1\r\n"
+        self.heads = [Drip(server.rest_address, head + b"X: ", b"a", 1.0) for _ in range(40)]
+        self.bodies = [Drip(server.rest_address, head + b"Content-Length: 100000\r\n\r\n", b" ", 1.0) for _ in range(40)]
+        self.chunks = [Drip(server.rest_address, head + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n", 1.0) for _ in range(20)]
+        self.frames = [Drip(server.address, PREFACE + b"\x00\xff\xff\x01\x04\x00\x00\x00\x01", b"\x00", 1.0) for _ in range(40)]
+        self.uploads = []
+        self._upload = threading.Thread(target=lambda: self.uploads.append(slow_upload(server, 8, 25)), daemon=True)
+        self._upload.start()
+
+    def over_http(self):
+        return self.heads + self.bodies + self.chunks
+
+    def wait(self):
+        self._upload.join()
+        for drip in self.frames:
+            drip.stop()
+
+
+@pytest.fixture(scope="module")
+def slow_clients(server):
+    """They need half a minute: they begin first and other tests run meanwhile."""
+    return SlowClients(server)
+
+
+def test_a_thousand_idle_connections_each(server, slow_clients, fault):
     row = fault("1000 idle HTTP and 1000 idle gRPC connections", "serving")
     pid = server.process.pid
     assert right_answers(server) is None
@@ -75,7 +154,7 @@ def test_a_thousand_idle_connections_each(server, fault):
     assert grown < 120
     assert slowest < 2
     deadline = time.time() + 20
-    while threads(pid) > 150:
+    while threads(pid) > 300:
         assert time.time() < deadline, "threads of closed connections stay: %d" % threads(pid)
         time.sleep(0.1)
     ask(server, row, 0.5)
@@ -115,75 +194,19 @@ def test_a_server_without_free_files_recovers(server, fault):
     row.runs += 1
 
 
-class Drip(threading.Thread):
-    """Sends `begin` and then `drop` every so often until the server ends it; `answer` and how long it was borne."""
-
-    def __init__(self, address, begin, drop, every):
-        super().__init__(daemon=True)
-        self.answer, self.seconds = b"", 0.0
-        self._connection = connect(address, 1, begin)[0]
-        self._drop, self._every = drop, every
-        self._began = time.time()
-        self.start()
-
-    def run(self):
-        try:
-            self._connection.settimeout(self._every)
-            while True:
-                try:
-                    part = self._connection.recv(65536)
-                    self.answer += part
-                    if not part:
-                        break
-                except socket.timeout:
-                    self._connection.sendall(self._drop)
-        except OSError:
-            pass
-        self.seconds = time.time() - self._began
-        self._connection.close()
-
-
-def slow_upload(server, megabytes, seconds):
-    """Sends a predict of so many MB in so many seconds; (status, body)."""
-    body = b'{"instances": [1.0' + b" " * (megabytes << 20) + b"]}"
-    steps = 40
-    connection = http.client.HTTPConnection(server.rest_address, timeout=60)
-    connection.putrequest("POST", "/v1/models/half:predict")
-    connection.putheader("Content-Length", str(len(body)))
-    connection.endheaders()
-    for step in range(steps):
-        connection.send(body[len(body) * step // steps:len(body) * (step + 1) // steps])
-        time.sleep(seconds / steps)
-    answer = connection.getresponse()
-    try:
-        return answer.status, answer.read()
-    finally:
-        connection.close()
-
-
-def test_slow_loris(server, fault):
-    row = fault("slow-loris heads, bodies and chunks", "serving")
-    head = b"POST /v1/models/half:predict HTTP/1.1\r\n"
-    drips = [Drip(server.rest_address, head + b"X: ", b"a", 1.0) for _ in range(40)]
-    drips += [Drip(server.rest_address, head + b"Content-Length: 100000\r\n\r\n", b" ", 1.0) for _ in range(40)]
-    drips += [Drip(server.rest_address, head + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n", 1.0) for _ in range(20)]
-    silent = [Drip(server.address, PREFACE + b"\x00\xff\xff\x01\x04\x00\x00\x00\x01", b"\x00", 1.0) for _ in range(40)]
-    uploads = []
-    upload = threading.Thread(target=lambda: uploads.append(slow_upload(server, 8, 25)))
-    upload.start()
-    slowest = ask(server, row, 2)
-    upload.join()
+def test_slow_loris(server, slow_clients, fault):
+    row = fault("slow-loris heads, bodies, chunks and frames", "serving")
     # Without an end of their own these would be borne for hours.
     deadline = time.time() + 60
-    while any(drip.is_alive() for drip in drips):
-        assert time.time() < deadline, "%d slow clients are still borne" % sum(drip.is_alive() for drip in drips)
+    slowest = ask(server, row, 1)
+    while any(drip.is_alive() for drip in slow_clients.over_http()):
+        assert time.time() < deadline, "%d slow clients are still borne" % sum(drip.is_alive() for drip in slow_clients.over_http())
         slowest = max(slowest, ask(server, row, 0.2))
-    for drip in silent:
-        drip._connection.close()
-    assert uploads == [(200, b'{\n    "predictions": [3.5\n    ]\n}')], "a big body on a slow line is no attack"
-    borne = [max(drip.seconds for drip in kind) for kind in (drips[:40], drips[40:80], drips[80:])]
+    slow_clients.wait()
+    borne = tuple(max(drip.seconds for drip in kind) for kind in (slow_clients.heads, slow_clients.bodies, slow_clients.chunks))
     row.note = "ended after %.0f s (heads), %.0f s (bodies), %.0f s (chunks); slowest pair of answers meanwhile %.0f ms" % (*borne, slowest * 1000)
-    assert all(re.match(rb"HTTP/1.1 408 ", drip.answer) for drip in drips[40:]), {drip.answer[:50] for drip in drips[40:]}
+    assert slow_clients.uploads == [(200, b'{\n    "predictions": [3.5\n    ]\n}')], "a big body on a slow line is no attack"
+    assert all(re.match(rb"HTTP/1.1 408 ", drip.answer) for drip in slow_clients.bodies + slow_clients.chunks)
     assert max(borne) < 50
     assert slowest < 2
     ask(server, row, 0.2)

@@ -203,7 +203,8 @@ def test_ports_that_are_taken(server, site, fault):
     row = fault("a second server on the same ports", "starting")
     grpc_port, rest_port = (address.rsplit(":", 1)[1] for address in (server.address, server.rest_address))
     with Load(server, "good", ALL_RIGHT) as load:
-        for taken, flags in ((grpc_port, ["--port=" + grpc_port]), (rest_port, ["--port=0", "--grpc_socket_path=%s/socket" % site.root, "--rest_api_port=" + rest_port])):
+        by_socket = ["--port=0", "--grpc_socket_path=%s/socket" % site.root]
+        for taken, flags in ((grpc_port, ["--port=" + grpc_port]), (rest_port, [*by_socket, "--rest_api_port=" + rest_port])):
             code, out, _ = run_to_end("--tfleet_bind_address=127.0.0.1", "--model_config_file=%s" % site.file, *OURS, *flags)
             assert code == 255
             assert "Failed to start server. Error: UNAVAILABLE: Cannot listen on 127.0.0.1:%s: the port is in use" % taken in out
