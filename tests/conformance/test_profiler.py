@@ -79,11 +79,13 @@ def test_the_rest_of_the_service(busy):
     assert "%lo" in private[0]
 
 
-def test_a_deadline_ends_the_call(busy):
+def test_a_deadline_ends_the_call(busy, own_models):
     began = time.time()
-    # A ProfileRequest for a minute, of the host: duration_ms = 1, opts = 4 {host_tracer_level = 2, version = 5, duration_ms = 9}.
-    minute = b"\xe0\xd4\x03"
-    code, _ = raw(busy, "/tensorflow.ProfilerService/Profile", b"\x08" + minute + b"\x22\x08\x10\x02\x28\x01\x48" + minute, timeout=2)
+    # A ProfileRequest for a minute, of the host: duration_ms = 1, opts = 4 {host_tracer_level = 2, version = 5, duration_ms = 9},
+    # repository_root = 5, where TensorFlow writes the profile on the server's side.
+    minute, root = b"\xe0\xd4\x03", str(own_models).encode()
+    request = b"\x08" + minute + b"\x22\x08\x10\x02\x28\x01\x48" + minute + b"\x2a" + bytes([len(root)]) + root
+    code, _ = raw(busy, "/tensorflow.ProfilerService/Profile", request, timeout=2)
     assert (code, time.time() - began < 10) == ("DEADLINE_EXCEEDED", True)
     assert busy.predict("default", [2.0]) == (2, [4.0])
 
