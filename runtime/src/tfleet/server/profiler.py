@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import threading
+import time
 from typing import Any, Dict, List
 
 import grpc
@@ -59,6 +60,10 @@ def _start() -> int:
     except (tensorflow().errors.OpError, RuntimeError) as error:
         raise StatusError(INTERNAL, "TensorFlow's profiler server did not start: %s" % error)
     listening = _listening(port)
+    deadline = time.time() + 10
+    while not listening and time.time() < deadline:  # TensorFlow 1.15 starts it in a thread of its own
+        time.sleep(0.001)
+        listening = _listening(port)
     if not listening:
         raise StatusError(INTERNAL, "TensorFlow's profiler server does not listen on its port %d" % port)
     try:
