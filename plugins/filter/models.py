@@ -19,5 +19,5 @@ class FilterModule(object):
 
     def filters(self):
         """Return the filters by name."""
-        names = ("normalise", "release_item", "declared_versions", "versions_on_disk", "served_labels", "rollback_plan")
+        names = ("normalise", "client_address", "release_item", "declared_versions", "versions_on_disk", "served_labels", "rollback_plan")
         return {name: _filter(getattr(rules, name)) for name in names}

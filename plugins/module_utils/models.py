@@ -6,6 +6,7 @@ Everything here is pure: dictionaries in, dictionaries out, no file and no socke
 ``plugins/filter/models.py`` are the only caller on the controller.
 """
 import difflib
+import posixpath
 import re
 from typing import Any, Dict, List
 
@@ -51,6 +52,11 @@ def normalise(models, models_root, source_root):
         twice = [value for value in values if values.count(value) > 1]
         if twice:
             raise ModelsError("tfleet_models: two models have the %s %s. Give each its own." % (key, twice[0]))
+    for model in result:
+        inside = [other["name"] for other in result if model["base_path"].startswith(other["base_path"] + "/")]
+        if inside:
+            raise ModelsError("Model %s: its base_path %s lies inside that of %s, whose versions it could be taken for. Move one of them."
+                              % (model["name"], model["base_path"], inside[0]))
     return result
 
 
@@ -63,13 +69,16 @@ def _model(model, index, models_root, source_root):
         raise ModelsError("%s has no name. Add `name:`, the name that clients ask for." % where)
     where = "Model %s" % name
     # '/' and ':' would make the model unreachable over REST, a leading dot would hide its directory.
-    if not re.match(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", name):
+    if not re.match(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", name):
         raise ModelsError("%s: a name consists of letters, digits, '_', '.' and '-' and does not begin with '.' or '-'." % where)
     _known_keys(model, MODEL_KEYS, where)
-    base_path = model.get("base_path") or "%s/%s" % (str(models_root).rstrip("/"), name)
-    if not str(base_path).startswith("/"):
+    base_path = str(model.get("base_path") or "%s/%s" % (models_root, name))
+    if "://" in base_path:
+        raise ModelsError("%s: base_path %r is not on this host; tfleet serves from the host's own disk." % (where, base_path))
+    if not base_path.startswith("/"):
         raise ModelsError("%s: base_path %r is relative, the server needs an absolute path. Write /…/%s or leave base_path out."
                           % (where, base_path, base_path))
+    base_path = posixpath.normpath(base_path)
     releases = model.get("releases", [])
     if not isinstance(releases, (list, tuple)):
         raise ModelsError("%s: releases must be a list, not %s." % (where, _kind(releases)))
@@ -90,7 +99,7 @@ def _model(model, index, models_root, source_root):
     labels = _labels(model.get("labels"), versions, serve, where)
     return {
         "name": name,
-        "base_path": str(base_path),
+        "base_path": base_path,
         "keep": keep,
         "policy": policy,
         "labels": labels,
@@ -111,9 +120,9 @@ def _release(release, where, source_root):
     if not isinstance(source, str) or not source:
         raise ModelsError("%s has no source. Add `source:`, the path or URL of a frozen graph, SavedModel, archive or Keras file." % where)
     checksum = release.get("checksum")
-    if checksum is not None and not re.match(r"^sha256:[0-9a-fA-F]{64}$", str(checksum)):
+    if checksum is not None and not re.match(r"sha256:[0-9a-fA-F]{64}\Z", str(checksum)):
         raise ModelsError("%s: checksum must be sha256: followed by 64 hexadecimal digits, not %r." % (where, checksum))
-    if re.match(r"^[a-z]+://", source) and not checksum:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source) and not checksum:
         raise ModelsError("%s: a source that is downloaded needs `checksum: sha256:…`. Compute it with sha256sum on a copy that you trust."
                           % where)
     kind = release.get("kind", "auto")
@@ -134,13 +143,13 @@ def _release(release, where, source_root):
         "checksum": checksum,
         "kind": kind,
         "signatures": _signatures(release.get("signatures"), where),
-        "tags": list(release.get("tags") or ["serve"]),
-        "variant": release.get("variant") or "native",
+        "tags": _texts(release.get("tags") or ["serve"], where, "tags"),
+        "variant": _text(release.get("variant") or "native", where, "variant"),
         "source_version": None if source_version is None else _integer(source_version, where, "source_version", 1),
         "latency_budget_ms": budget,
     }
     for key in ("golden", "sample", "label_map"):
-        result[key] = _absolute(release[key], source_root) if release.get(key) else None
+        result[key] = _absolute(_text(release[key], where, key), source_root) if release.get(key) else None
     return result
 
 
@@ -150,6 +159,7 @@ def _signatures(signatures, where):
     if not isinstance(signatures, dict):
         raise ModelsError("%s: signatures is a dictionary {name: {inputs: {…}, outputs: {…}}}, not %s." % (where, _kind(signatures)))
     for name, signature in signatures.items():
+        _text(name, where, "the name of a signature")
         place = "%s, signature %s" % (where, name)
         if not isinstance(signature, dict):
             raise ModelsError("%s must be a dictionary with inputs and outputs, not %s." % (place, _kind(signature)))
@@ -159,7 +169,7 @@ def _signatures(signatures, where):
             if not isinstance(tensors, dict) or not tensors:
                 raise ModelsError("%s: %s must name at least one tensor, such as {%s: \"%s:0\"}." % (place, side, side[:-1], side[:-1]))
             for alias, tensor in tensors.items():
-                if not isinstance(tensor, str) or not re.match(r"^.+:\d+$", tensor):
+                if not isinstance(tensor, str) or not re.match(r".+:\d+\Z", tensor):
                     raise ModelsError("%s: %s %s is %r, which names an operation; a tensor name ends with its output number, such as \"%s:0\"."
                                       % (place, side[:-1], alias, tensor, tensor))
     return signatures
@@ -203,7 +213,7 @@ def _labels(labels, versions, serve, where):
     result: Dict[str, Any] = {}
     for label, value in labels.items():
         # The server's REST route takes [^/:]+ for a label.
-        if not isinstance(label, str) or not re.match(r"^[^/:\s\"]+$", label):
+        if not isinstance(label, str) or not re.match(r"[^/:\s\"]+\Z", label):
             raise ModelsError("%s: label %r must be a word without '/', ':', quotes and spaces." % (where, label))
         version = _integer(value, where, "labels.%s" % label, 1)
         # Without releases somebody else brings the versions, as before a fleet is handed over to tfleet: the host knows them.
@@ -216,6 +226,15 @@ def _labels(labels, versions, serve, where):
                               % (where, label, version, ", ".join(map(str, serve)) or "none"))
         result[label] = version
     return result
+
+
+def client_address(listen_address, port):
+    """Return HOST:PORT under which a client on the host itself reaches a server that listens there.
+
+    A wildcard is no destination, and an IPv6 address stands in brackets before a port.
+    """
+    host = "127.0.0.1" if str(listen_address) in ("0.0.0.0", "::", "") else str(listen_address)  # noqa: S104 a comparison, nothing is bound
+    return "%s:%s" % ("[%s]" % host if ":" in host else host, port)
 
 
 def release_item(pair):
@@ -246,7 +265,7 @@ def versions_on_disk(models, directories):
         base_path, version = str(directory).rsplit("/", 1)
         for model in models:
             # TensorFlow Serving takes any name that parses as int64, 007 included.
-            if model["base_path"].rstrip("/") == base_path and re.match(r"^\d+$", version):
+            if model["base_path"].rstrip("/") == base_path and re.match(r"\d+\Z", version):
                 result[model["name"]].append(int(version))
     return {name: sorted(versions) for name, versions in result.items()}
 
@@ -334,12 +353,26 @@ def rollback_plan(models, current, on_disk, names=None, version=None):
 
 def _integer(value, where, key, lowest):
     # True is an int in Python; YAML's `yes` must not become version 1.
-    if isinstance(value, bool) or not re.match(r"^-?\d+$", str(value)):
+    if isinstance(value, bool) or not re.match(r"-?\d+\Z", str(value)):
         raise ModelsError("%s: %s must be an integer, not %r." % (where, key, value))
     number = int(str(value))
     if not lowest <= number <= MAX_VERSION:
         raise ModelsError("%s: %s must be between %d and 2^63-1, not %s." % (where, key, lowest, value))
     return number
+
+
+def _text(value, where, key):
+    if not isinstance(value, str):
+        raise ModelsError("%s: %s must be text, not %s." % (where, key, _kind(value)))
+    return value
+
+
+def _texts(value, where, key):
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, (list, tuple)):
+        raise ModelsError("%s: %s must be a list of texts, not %s." % (where, key, _kind(value)))
+    return [_text(item, where, key) for item in value]
 
 
 def _known_keys(mapping, known, where):
@@ -355,7 +388,7 @@ def _nearest(word, known):
 
 def _absolute(path, root):
     path = str(path)
-    if path.startswith("/") or re.match(r"^[a-z]+://", path):
+    if path.startswith("/") or re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
         return path
     return "%s/%s" % (str(root).rstrip("/"), path)
 

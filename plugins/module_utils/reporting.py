@@ -48,6 +48,19 @@ def smoke_result(answer, host):
     return result
 
 
+def unproven_models(results, labels_before):
+    """Return the models to take back: those whose wrong answer came from a version that was not yet proven.
+
+    A version that had the label ``stable`` before this run was proven; when it fails now, the cause is the host or a changed
+    configuration, and an older version would only add to the harm.
+
+    :param results: dictionaries of :func:`smoke_result`.
+    :param labels_before: {model: {label: version}} at the beginning of the run.
+    """
+    return sorted({result["model"] for result in results
+                   if not result["ok"] and labels_before.get(result["model"], {}).get("stable") != result["version"]})
+
+
 def smoke_summary(results):
     """Return one dictionary for each host, model and version: ok, what was asked (``by``), worst latency and worst error."""
     lines: Dict[Tuple[str, str, int], Dict[str, Any]] = {}
@@ -60,10 +73,10 @@ def smoke_summary(results):
         line["ok"] = line["ok"] and result["ok"]
         line["by"].append(result["label"] or "version")
         line["requests"] += result["requests"] or 0
-        if result["latency_ms"] and result["latency_ms"]["p50"] > line["latency_ms"]["p50"]:
-            line["latency_ms"] = result["latency_ms"]
-        if result["worst_error"] and result["worst_error"]["abs"] > line["worst_error"]["abs"]:
-            line["worst_error"] = result["worst_error"]
+        for measure, figure in (("latency_ms", "p50"), ("worst_error", "abs")):
+            # An answer that did not come has neither.
+            if result[measure] and (not line[measure] or result[measure][figure] > line[measure][figure]):
+                line[measure] = result[measure]
         if not result["ok"]:
             line["msg"] = result["msg"]
     return [lines[key] for key in sorted(lines)]

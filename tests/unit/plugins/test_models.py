@@ -27,6 +27,10 @@ def test_defaults_are_filled_in():
     assert model["releases"][0]["kind"] == "auto" and model["releases"][0]["tags"] == ["serve"]
 
 
+def test_one_tag_may_be_written_without_a_list():
+    assert normalise(digits(releases=[release(1, tags="serve")]))[0]["releases"][0]["tags"] == ["serve"]
+
+
 def test_releases_are_sorted_by_number():
     (model,) = normalise({"name": "m", "releases": [release(10), release(9)]})
     assert [item["version"] for item in model["releases"]] == [9, 10]
@@ -56,6 +60,15 @@ def test_the_policy_decides_what_is_served(policy, serve):
     ([digits(base_path="models/digits")], ["relative", "absolute"]),
     ([digits(), digits(base_path="/elsewhere")], ["two models have the name digits"]),
     ([digits(base_path="/srv/one"), digits(name="other", base_path="/srv/one")], ["two models have the base_path /srv/one"]),
+    ([digits(base_path="s3://bucket/digits")], ["not on this host"]),
+    ([digits(), digits(name="other", base_path="/srv/models/digits/")], ["two models have the base_path"]),
+    ([digits(), digits(name="other", base_path="/srv/models/digits/1")], ["lies inside that of digits"]),
+    ([digits(name="a\n")], ["letters"]),
+    ([digits(releases=[release("7\n")])], ["integer"]),
+    ([digits(releases=[release(1, golden=3)])], ["golden must be text, not int"]),
+    ([digits(releases=[release(1, variant=["x"])])], ["variant must be text, not a list"]),
+    ([digits(releases=[release(1, tags={"serve": 1})])], ["tags must be a list of texts"]),
+    ([digits(releases=[release(1, source="HTTP://a/b.pb")])], ["checksum: sha256"]),
     ([digits(keep=0)], ["keep must be between 1"]),
     ([digits(keep=1)], ["2 releases", "keep is 1"]),
     ([digits(releases=[release(0)])], ["version must be between 1"]),
@@ -98,6 +111,13 @@ def test_a_model_whose_versions_somebody_else_brings_may_have_labels():
 def test_a_relative_models_root_is_refused():
     with pytest.raises(rules.ModelsError, match="absolute"):
         rules.normalise([], "models", "/checkout")
+
+
+@pytest.mark.parametrize("listen, address", [
+    ("127.0.0.1", "127.0.0.1:8500"), ("10.1.2.3", "10.1.2.3:8500"), ("0.0.0.0", "127.0.0.1:8500"), ("::", "127.0.0.1:8500"), ("::1", "[::1]:8500"),
+])
+def test_clients_on_the_host_reach_the_server_where_it_listens(listen, address):
+    assert rules.client_address(listen, 8500) == address
 
 
 def test_versions_on_disk_are_sorted_by_model_and_number():
@@ -189,6 +209,17 @@ class TestReport:
     def test_a_failure_names_host_model_and_version(self):
         result = reporting.smoke_result(self.answer(ok=False, failed=True, msg="unreachable"), "nano-7")
         assert result["ok"] is False and result["msg"] == "nano-7, model digits, version 2: unreachable"
+
+    def test_a_failure_before_an_answer_leaves_the_answers_figures(self):
+        wrong = reporting.smoke_result(self.answer(ok=False, msg="x", latency_ms=None, worst_error=None), "h")
+        (line,) = reporting.smoke_summary([wrong, reporting.smoke_result(self.answer(), "h")])
+        assert (line["ok"], line["latency_ms"]["p50"]) == (False, 1.0)
+
+    def test_only_a_version_that_was_not_stable_before_is_taken_back(self):
+        wrong = reporting.smoke_result(self.answer(ok=False, msg="x"), "h")
+        assert reporting.unproven_models([wrong], {}) == ["digits"]
+        assert reporting.unproven_models([wrong], {"digits": {"stable": 1}}) == ["digits"]
+        assert reporting.unproven_models([wrong], {"digits": {"stable": 2}}) == []
 
     def test_a_failed_line_makes_the_summary_fail(self):
         results = [reporting.smoke_result(self.answer(), "h"), reporting.smoke_result(self.answer(ok=False, msg="x", latency_ms=None), "h")]

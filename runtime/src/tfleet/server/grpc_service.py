@@ -324,7 +324,8 @@ def _ssl_credentials(ssl_config_file: str) -> Any:
 
 def addresses(flags: Flags) -> List[str]:
     """What the flags want gRPC to listen on."""
-    answer = ["%s:%d" % (flags.bind_address, flags.port)] if flags.port else []
+    host = "[%s]" % flags.bind_address if ":" in flags.bind_address else flags.bind_address
+    answer = ["%s:%d" % (host, flags.port)] if flags.port else []
     return answer + (["unix:" + flags.grpc_socket_path] if flags.grpc_socket_path else [])
 
 
