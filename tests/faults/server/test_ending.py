@@ -28,7 +28,7 @@ def test_sigterm_under_load(model_files, fault):
     with LiveServer("--model_config_file=%s/model.config" % model_files, "--allow_version_labels_for_unavailable_models=true",
                     "--enable_grpc_healthcheck_service", "--tfleet_drain_seconds=30") as server:
         server.wait_state("half", 2, "AVAILABLE")
-        health, ended, answers = [], threading.Event(), []
+        health, ended, answers, answered = [], threading.Event(), [], {}
 
         def check():
             with grpc.insecure_channel(server.address) as channel:
@@ -36,6 +36,7 @@ def test_sigterm_under_load(model_files, fault):
                 while not ended.is_set():
                     try:
                         health.append(stub(b"", timeout=5).status)
+                        answered[health[-1]] = time.time()
                     except grpc.RpcError as error:
                         health.append(error.code().name)
                     time.sleep(0.02)
@@ -70,6 +71,7 @@ def test_sigterm_under_load(model_files, fault):
         assert took < 20
         assert health[0] == 1
         assert 2 in health, "health has to tell NOT_SERVING while requests finish"
+        assert answered[2] - terminated[0] > took / 2, "it has to tell so for as long as they take"
         first = health.index(2)
         assert set(health[:first]) == {1}
         assert set(health[first:]) <= {2, "UNAVAILABLE"}, health
