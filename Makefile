@@ -6,6 +6,9 @@ SHELL := /bin/bash
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
+# make splits its targets at spaces, and the halves of a path are other people's directories.
+$(if $(word 2,$(CURDIR)),$(error The path of this checkout has a space: $(CURDIR). Move it to a path without one))
+
 VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 # The checkout is its own collection: .ansible/ holds the link, and Molecule and ansible-lint, which do not read
@@ -50,7 +53,7 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 	find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +
 
 ##@ Test
-SUITES := lint unit conformance test-demo molecule
+SUITES := lint unit conformance faults test-demo molecule test-legacy
 .PHONY: test setup-test lint unit conformance test-demo molecule faults test-legacy bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)

@@ -158,6 +158,27 @@ def test_a_version_that_was_changed_in_place_is_never_overwritten(playbook, mode
     ({"base_path": "models/digits"}, "base_path 'models/digits' is relative"),
     ({"keep": 1}, "keep is 1"),
 ])
+def test_a_restart_that_was_killed_is_made_up_for(command, playbook, models, changed, work):
+    batching = json.dumps({"model_server_batching": {"max_batch_size": 64}})
+    record = work / "serving/server.pid.json"
+    before = json.loads(record.read_text())["pid"]
+    kill_when(command("site", *models(release(1), release(2)), "-e", batching), "TASK [tfleet.serving.model_server : Run the server in the background]")
+    # Whether the kill came before or after it, the server of the next run has the file's values.
+    playbook("site", *models(release(1), release(2)), "-e", batching)
+    assert json.loads(record.read_text())["pid"] != before
+    assert any("batching_parameters_file" in flag for flag in json.loads(record.read_text())["argv"])
+    assert changed(playbook("site", *models(release(1), release(2)), "-e", batching)) == {0}
+
+
+def test_a_proven_version_is_not_taken_back_for_a_wrong_configuration(playbook, models, work):
+    # Golden requests have up to 64 rows: with smaller batches the server refuses them, whatever the version.
+    small = json.dumps({"model_server_batching": {"max_batch_size": 1}})
+    output = said(playbook("site", *models(release(1), release(2)), "-e", small, fails=True))
+    assert "larger than maximum input batch size" in output
+    assert (work / "models/digits/2").exists()
+    playbook("site", *models(release(1), release(2)))
+
+
 def test_a_wrong_inventory_changes_nothing(playbook, models, work, changed, more, words):
     before = sorted((work / "models").rglob("*"))
     output = playbook("site", *models(release(1), release(2), **more), fails=True)
@@ -167,8 +188,11 @@ def test_a_wrong_inventory_changes_nothing(playbook, models, work, changed, more
 
 
 def test_a_port_that_is_taken_is_named(playbook, models, work):
-    # The demo's own server has the port; a second demo beside it must say so and leave the first alone.
+    # The demo's own server has the port; a second one beside it must say so, and must not tell the first its own configuration.
     pid = json.loads((work / "serving/server.pid.json").read_text())["pid"]
-    output = playbook("site", *models(release(1), release(2)), "-e", f"tfleet_config_dir={work}/second", fails=True)
+    log = work / "serving/server.log"
+    before = log.read_text()
+    output = playbook("site", *models(release(1)), "-e", f"tfleet_config_dir={work}/second", fails=True)
     assert f"is taken by process {pid}" in said(output), said(output)[-3000:]
+    assert "(Re-)adding" not in log.read_text()[len(before):]
     playbook("smoke", *models(release(1), release(2)))
