@@ -51,7 +51,8 @@ def run(address, request, seconds, clients=1, path=None, pause=0.0):
         thread.join()
     if failures:
         raise failures[0]
-    return {"seconds": time.time() - begin, "sent": sum((r[0] for r in results), []), "took": sum((r[1] for r in results), [])}
+    sent, took = ([value for result in results for value in result[place]] for place in (0, 1))
+    return {"seconds": time.time() - begin, "sent": sent, "took": took}
 
 
 def _grpc(address, body):

@@ -1,7 +1,8 @@
 """REST predict: JSON documents to numpy arrays and back, in both formats (row: instances, columnar: inputs).
 
-Numbers go through numpy as one list where that gives what the element-by-element reading would give; that reading
-remains for strings, and to say exactly what is wrong.
+Long lists of numbers are read and written by number_reader and number_writer. Other lists of numbers go through numpy at once
+where that gives what the element-by-element reading would give; that reading remains for strings, and to say exactly what is
+wrong.
 """
 from collections import namedtuple
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
@@ -9,7 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 import numpy as np
 
 from .. import wire
-from . import json_text
+from . import json_text, number_reader, number_writer
 from .status import StatusError, invalid_argument, unimplemented
 
 # row: whether the answer is in the row format; inputs: alias -> numpy array
@@ -35,6 +36,11 @@ def read_predict(body: bytes, inputs_of: Callable[[str], Mapping[str, int]]) -> 
 
     inputs_of: signature name ("" for the default) -> {alias: dtype number}; may raise StatusError. Raises StatusError.
     """
+    document = number_reader.split(body)
+    if document is not None:
+        asked = _read_long_lists(document, inputs_of)
+        if asked is not None:
+            return asked
     document = json_text.parse(body)
     name = document.get("signature_name", "")
     if not isinstance(name, str):
@@ -56,6 +62,51 @@ def read_predict(body: bytes, inputs_of: Callable[[str], Mapping[str, int]]) -> 
     if "inputs" in document:
         return JsonRequest(name, False, reader.columns(document["inputs"]))
     raise invalid_argument("Missing 'inputs' or 'instances' key")
+
+
+def _read_long_lists(document: Any, inputs_of: Callable[[str], Mapping[str, int]]) -> Optional[JsonRequest]:
+    """A request whose inputs are all Numbers; None for any other, and for all that is wrong."""
+    row = isinstance(document, dict) and "instances" in document
+    if not isinstance(document, dict) or row == ("inputs" in document) or not isinstance(document.get("signature_name", ""), str):
+        return None
+    name = document.get("signature_name", "")
+    try:
+        dtypes = {alias: wire.DT.Name(number) for alias, number in inputs_of(name).items()}
+    except StatusError:
+        return None
+    given = document["instances" if row else "inputs"]
+    if isinstance(given, number_reader.Numbers):
+        columns = dict.fromkeys(dtypes, given) if len(dtypes) == 1 else {}
+    elif isinstance(given, list) and row and all(isinstance(element, dict) and set(element) == set(dtypes) for element in given):
+        columns = {alias: [element[alias] for element in given] for alias in dtypes}
+    elif isinstance(given, dict) and not row and set(dtypes) <= set(given):
+        columns = {alias: given[alias] for alias in dtypes}
+    else:
+        columns = {}
+    inputs = {alias: _long_list(columns[alias], dtypes[alias]) for alias in sorted(columns)}
+    if not inputs or any(array is None for array in inputs.values()):
+        return None
+    return JsonRequest(name, row, inputs)
+
+
+def _long_list(value: Any, dtype: str) -> Any:
+    """The array of Numbers, or of a list of Numbers of one shape; None for anything else."""
+    if isinstance(value, list):
+        parts = [_long_list(part, dtype) for part in value]
+        if any(part is None or part.shape != parts[0].shape for part in parts):
+            return None
+        return np.stack(parts)
+    if not isinstance(value, number_reader.Numbers):
+        return None
+    if dtype in _FLOATS:
+        return value.read(_FLOATS[dtype])
+    if dtype not in _INTEGERS:
+        return None
+    numpy_type, low, high = _INTEGERS[dtype]
+    array = value.read(np.int64)
+    if array is None or int(array.min()) < low or int(array.max()) > high:
+        return None
+    return array.astype(numpy_type)
 
 
 class _Reader:
@@ -296,6 +347,9 @@ def _rows(outputs: Mapping[str, Any]) -> str:
     if not batch:
         return '{\n    "predictions": []\n}'
     named = len(outputs) > 1
+    alone = next(iter(outputs.values()))
+    if not named and number_writer.takes(alone):
+        return '{\n    "predictions": %s\n    ]\n}' % number_writer.nested(alone, None)[:-1]
     columns = {alias: _elements(alias, array, 3 if named else 2) for alias, array in outputs.items()}
     if not named:
         return '{\n    "predictions": [%s\n    ]\n}' % ", ".join(next(iter(columns.values())))
@@ -316,10 +370,15 @@ def _elements(alias: str, array: Any, depth: int) -> List[str]:
 def _columns(outputs: Mapping[str, Any]) -> str:
     if len(outputs) == 1:
         alias, array = next(iter(outputs.items()))
-        return '{\n    "outputs": %s\n}' % json_text.nested(_texts(alias, array, 1 + array.ndim), array.shape, 1)
-    members = ["        %s: %s" % (json_text.quote(alias), json_text.nested(_texts(alias, array, 2 + array.ndim), array.shape, 2))
-               for alias, array in outputs.items()]
+        return '{\n    "outputs": %s\n}' % _nested(alias, array, 1)
+    members = ["        %s: %s" % (json_text.quote(alias), _nested(alias, array, 2)) for alias, array in outputs.items()]
     return '{\n    "outputs": {\n%s\n    }\n}' % ",\n".join(members)
+
+
+def _nested(alias: str, array: Any, depth: int) -> str:
+    if array.ndim and number_writer.takes(array):
+        return number_writer.nested(array, depth)
+    return json_text.nested(_texts(alias, array, depth + array.ndim), array.shape, depth)
 
 
 def _texts(alias: str, array: Any, depth: int) -> List[str]:

@@ -30,7 +30,7 @@ _SURROGATES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-
 _ESCAPED = re.compile(r'["\\\x00-\x1f]')
 _SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _LARGEST_FLOAT = 3.4028234e38
-_INDENT = "    "
+INDENT = "    "
 
 
 def parse(body: bytes) -> Any:
@@ -103,7 +103,7 @@ def format_error(value: Any, what: str) -> StatusError:
 
 
 def _pretty(value: Any, depth: int) -> str:
-    inner, outer = "\n" + _INDENT * (depth + 1), "\n" + _INDENT * depth
+    inner, outer = "\n" + INDENT * (depth + 1), "\n" + INDENT * depth
     if isinstance(value, dict):
         items = ["%s: %s" % (quote(name), _pretty(item, depth + 1)) for name, item in _first(value.items())]
         return "{" + inner + ("," + inner).join(items) + outer + "}" if items else "{}"
@@ -223,6 +223,6 @@ def nested(texts: List[str], shape: Any, depth: Optional[int]) -> str:
         if depth is None:
             texts = ["[" + ", ".join(group) + "]" for group in groups]
         else:
-            inner, outer = "\n" + _INDENT * (depth + level + 1), "\n" + _INDENT * (depth + level)
+            inner, outer = "\n" + INDENT * (depth + level + 1), "\n" + INDENT * (depth + level)
             texts = ["[" + inner + ("," + inner).join(group) + outer + "]" if group else "[]" for group in groups]
     return texts[0]
