@@ -33,6 +33,15 @@ def file(tmp_path):
     return write
 
 
+def test_import_says_what_an_inventory_does_not_take(tmp_path):
+    path = tmp_path / "model.config"
+    path.write_text('model_config_list { config { name: "odd name" base_path: "/m/a" model_platform: "tensorflow" '
+                    'model_version_policy { specific { versions: 0 } } } }')
+    notes = " ".join(config_check.import_models(str(path)).notes)
+    assert "odd name" in notes and "letters" in notes
+    assert "positive version numbers" in notes
+
+
 def test_good_config(file):
     models = config.validate(config.read_model_config(file(GOOD)))
     assert sorted(models) == ["a", "b"]

@@ -90,6 +90,7 @@ def import_models(path: str) -> Imported:
         models.append(inventory_form(model))
         notes.extend(_doubts(model))
         notes.extend(_refusals(model))
+        notes.extend(_not_for_an_inventory(model))
     if not models:
         notes.append("The file lists no model")
     return Imported(models, notes)
@@ -177,6 +178,17 @@ def _doubts(model: Any) -> List[str]:
     if model.version_labels:
         answer.append("Model %s has labels: the server starts with them only with "
                       "--allow_version_labels_for_unavailable_models" % model.name)
+    return answer
+
+
+def _not_for_an_inventory(model: Any) -> List[str]:
+    """What the server takes and the collection's preflight refuses."""
+    answer = []
+    if not re.match(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", model.name):
+        answer.append("The inventory takes no model name like %r: use letters, digits, '_', '.' and '-', and tell the clients" % model.name)
+    versions = [version for version in model.model_version_policy.specific.versions if version < 1]
+    if versions:
+        answer.append("The inventory takes positive version numbers only; model %s asks for %s" % (model.name, ", ".join(map(str, versions))))
     return answer
 
 
