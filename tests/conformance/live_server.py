@@ -118,7 +118,11 @@ class LiveServer(Client):
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         if wait:
-            self.wait_listening()
+            try:
+                self.wait_listening()
+            except AssertionError:  # nobody has a server yet whom he could end
+                self.__exit__()
+                raise
 
     def _read(self):
         for line in self.process.stdout:
