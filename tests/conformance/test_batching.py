@@ -74,3 +74,69 @@ def test_parameters_of_each_model(own_models, base, model_files):
             server.wait_state("default", version, "AVAILABLE")
         assert server.call(wire.PREDICT, TOO_MANY) == ("INVALID_ARGUMENT", "Task size 9 is larger than maximum input batch size 3")
         assert server.predict("default", [0.0] * 9, version=1) == (1, [2.0] * 9)
+
+
+INPUT = 'inputs { key: "%s" value { dtype: %s tensor_shape { %s } } } '
+
+
+def test_requests_that_no_batch_can_hold(own_models, model_files):
+    with LiveServer("--model_base_path=%s/pair" % model_files, "--enable_batching") as server:
+        def error(a, b):
+            request = 'model_spec { name: "default" } ' + INPUT % ("a", "DT_FLOAT", a) + INPUT % ("b", "DT_INT64", b)
+            return server.call(wire.PREDICT, request)
+
+        row = "dim { size: %d }"
+        assert error("", row % 1) == ("INVALID_ARGUMENT", "Batching Run() input tensors must have at least one dimension")
+        assert error(row % 2 + row % 2, row % 3) == ("INVALID_ARGUMENT", "Batching Run() input tensors must have equal 0th-dimension size")
+        # The signature `uneven` answers with outputs of other sizes than it was asked for, `mean` with a scalar.
+        uneven = 'model_spec { name: "default" signature_name: "uneven" } ' + INPUT % ("b", "DT_INT64", row % 2)
+        assert server.call(wire.PREDICT, uneven) == (
+            "FAILED_PRECONDITION", "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input tensors")
+        mean = 'model_spec { name: "default" signature_name: "mean" } ' + INPUT % ("a", "DT_FLOAT", row % 2 + row % 2)
+        assert server.call(wire.PREDICT, mean) == ("FAILED_PRECONDITION", "Batched output tensor has 0 dimensions")
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_rows_of_different_lengths(own_models, model_files, padded):
+    (own_models / "b.config").write_text("max_batch_size { value: 2 } batch_timeout_micros { value: 3000000 } num_batch_threads { value: 1 } "
+                                         "pad_variable_length_inputs: %s" % str(padded).lower())
+    with LiveServer("--model_base_path=%s/types" % model_files, "--enable_batching", "--batching_parameters_file=%s/b.config" % own_models) as server:
+        answers = {}
+
+        def ask(length):
+            sent = 'model_spec { name: "default" signature_name: "float32" } ' + INPUT % ("x", "DT_FLOAT", "dim { size: 1 } dim { size: %d }" % length)
+            answers[length] = server.call(wire.PREDICT, sent)
+
+        askers = [threading.Thread(target=ask, args=(length,)) for length in (2, 3)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+        if padded:
+            assert {length: [dim.size for dim in answer.outputs["y"].tensor_shape.dim] for length, (_, answer) in answers.items()} == {2: [1, 3], 3: [1, 3]}
+        else:
+            assert set(answers.values()) == {(
+                "FAILED_PRECONDITION", "Tensors with name 'x_float32:0' from different tasks have different shapes and padding is turned off. Set "
+                "pad_variable_length_inputs to true, or ensure that all tensors with the same name have equal dimensions starting with the first dim.")}
+
+
+def test_a_full_queue(own_models, model_files):
+    (own_models / "b.config").write_text("max_batch_size { value: 1 } max_enqueued_batches { value: 1 } num_batch_threads { value: 1 }")
+    request = 'model_spec { name: "default" } inputs { key: "x" value { dtype: DT_FLOAT tensor_shape { dim { size: 1 } } } }'
+    with LiveServer("--model_base_path=%s/half" % model_files, "--enable_batching", "--batching_parameters_file=%s/b.config" % own_models,
+                    "--grpc_max_threads=32") as server:
+        answers = []
+
+        def ask():
+            for _ in range(100):
+                answers.append(server.call(wire.PREDICT, request))
+
+        askers = [threading.Thread(target=ask) for _ in range(16)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+        refused = {answer for answer in answers if answer[0] != "OK"}
+        assert refused == {("UNAVAILABLE", "The batch scheduling queue to which this task was submitted is full; currently 1 batches enqueued and "
+                                           "max_enqueued_batches is 1")}
+        assert any(answer[0] == "OK" for answer in answers)

@@ -19,7 +19,9 @@ EXAMPLE = 'input { example_list { examples { features { feature { key: "x" value
 def written(tmp_path, code):
     """Runs code that writes a SavedModel to `path` in a process of its own."""
     path = str(tmp_path / "1")
-    done = subprocess.run([sys.executable, "-c", code, path], env=command()[1], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    environment = command()[1]
+    environment["PYTHONPATH"] = os.pathsep.join([os.path.dirname(os.path.abspath(__file__)), environment["PYTHONPATH"]])
+    done = subprocess.run([sys.executable, "-c", code, path], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           universal_newlines=True, check=False)
     assert done.returncode == 0, done.stdout
     return str(tmp_path)

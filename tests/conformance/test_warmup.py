@@ -1,5 +1,6 @@
 """Section 8 of the specification: recorded requests run before a version becomes AVAILABLE, and any failure fails its load."""
 
+import shutil
 import struct
 import subprocess
 import sys
@@ -62,6 +63,7 @@ FAILURES = [
     ("no TFRecord", b"this is certainly not a file of records", "Please verify your warmup data is in TFRecord format."),
     ("no PredictionLog", record(b"\xff\xff\xff"), "INVALID_ARGUMENT: Failed to parse warmup record: "),
     ("session_run_log", logged("session_run_log {}"), "UNIMPLEMENTED: "),
+    ("predict_streamed_log", logged("predict_streamed_log {}"), "UNIMPLEMENTED: "),
     ("too many", record(b"") * 1001, "INVALID_ARGUMENT: Number of warmup records exceeds the maximum (1000) at "),
 ]
 
@@ -87,3 +89,23 @@ def test_a_file_written_by_tfleet_warmup(base):
     with LiveServer("--model_base_path=%s" % base, "--enable_batching", "--enable_per_model_batching_parameters") as server:
         assert server.predict("default", [2.0]) == (1, [3.0])
         assert "Number of warmup records read: 2." in server.log
+
+
+def test_every_kind_of_request_is_replayed(own_models, model_files):
+    shutil.copytree(str(model_files / "examples"), str(own_models / "m"))
+    spec, examples = 'model_spec { signature_name: "%s" } ', "input { example_list { examples {} examples {} } } "
+    task = 'tasks { model_spec { name: "any" signature_name: "regress" } method_name: "tensorflow/serving/regress" } '
+    extra = own_models / "m" / "3" / "assets.extra"
+    extra.mkdir()
+    (extra / "tf_serving_warmup_requests").write_bytes(
+        logged("classify_log { request { %s } }" % (spec % "serving_default" + examples))
+        + logged("regress_log { request { %s } }" % (spec % "regress" + examples))
+        + logged("multi_inference_log { request { %s } }" % (task + examples)))
+    monitoring = own_models / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true }")
+    with LiveServer("--model_base_path=%s/m" % own_models, "--monitoring_config_file=%s" % monitoring) as server:
+        assert "Number of warmup records read: 3." in server.log
+        page = server.http("GET", "/monitoring/prometheus/metrics")[2].decode()
+        for api in ("Classify", "Regress", "MultiInference"):
+            assert ':tensorflow:serving:runtime_latency_count{model_name="default",API="%s",runtime="TF1"} 1\n' % api in page
+        assert ':tensorflow:serving:model_warmup_latency_count{model_path="%s/m/3",status="OK"} 1\n' % own_models in page

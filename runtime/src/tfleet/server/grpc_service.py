@@ -271,10 +271,11 @@ def start(core: ServerCore, flags: Flags) -> Tuple[Any, Service]:
     """The running gRPC server and its service. Raises StatusError UNAVAILABLE if an address cannot be listened on."""
     pool = futures.ThreadPoolExecutor(max(flags.grpc_max_threads, 1), thread_name_prefix="grpc")
     service = Service(core, flags, pool)
-    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
-               # Without this a second server on the same port would start and silently take half of the calls.
-               ("grpc.so_reuseport", 0)] + channel_arguments(flags.grpc_channel_arguments)
-    server = grpc.server(pool, handlers=(service,), options=options)
+    options: Dict[str, Any] = {"grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1,
+                               # Without this a second server on the same port would start and silently take half of the calls.
+                               "grpc.so_reuseport": 0}
+    options.update(channel_arguments(flags.grpc_channel_arguments))  # gRPC would take the first of two values for one name
+    server = grpc.server(pool, handlers=(service,), options=list(options.items()))
     credentials = _credentials(flags)
     for address in addresses(flags):
         try:
