@@ -18,7 +18,7 @@ from tfleet import wire
 # TFLEET_FUZZ=10000 tries that many of each kind; TFLEET_FUZZ_SEED another sequence.
 COUNT = int(os.environ.get("TFLEET_FUZZ", "5000"))
 SEED = int(os.environ.get("TFLEET_FUZZ_SEED", "1"))
-GROWTH_MB = 24
+GROWTH_MB = 16
 REFUSALS = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED"}
 NOT_A_MESSAGE = re.compile(r"The request is not a [a-z0-9.]*[A-Za-z]+ message\Z")
 
