@@ -112,7 +112,8 @@ class LiveServer(Client):
         super().__init__("127.0.0.1:%d" % port, "127.0.0.1:%d" % rest_port)
         arguments, environment = command("--tfleet_bind_address=127.0.0.1", "--port=%d" % port, "--rest_api_port=%d" % rest_port,
                                          "--tensorflow_session_parallelism=2", *flags)
-        self.process = subprocess.Popen(list(prefix) + arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, errors="backslashreplace")
+        self.process = subprocess.Popen(list(prefix) + arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                        universal_newlines=True, errors="backslashreplace")
         self._log = []
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read)
