@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import served_models
 
-BIG_MEGABYTES = 200
+PARTS, PART_MEGABYTES = 4, 50
 
 
 def deadly(path):
@@ -31,8 +31,9 @@ def deadly(path):
 def big(path):
     def build(tf, v1):
         x = v1.placeholder(tf.float32, [None], name="x")
-        parts = [v1.get_variable("part_%d" % i, initializer=tf.fill([5 * 250000], 0.25)) for i in range(BIG_MEGABYTES // 5)]
-        addend = tf.add_n([part[0] for part in parts[:8]])
+        # Parts so large that each is fresh memory for every allocator.
+        parts = [v1.get_variable("part_%d" % i, initializer=tf.fill([PART_MEGABYTES * 250000], 0.5)) for i in range(PARTS)]
+        addend = tf.add_n([part[0] for part in parts])
         return {"serving_default": ({"x": x}, {"y": tf.add(x * 0.5, addend, name="y")})}
 
     served_models._save(path, build)

@@ -106,18 +106,21 @@ def test_a_version_that_takes_all_memory(site, fault):
         pid = server.process.pid
         with open("/proc/%d/status" % pid) as status:
             size = next(int(line.split()[1]) for line in status if line.startswith("VmSize")) * 1024
-        resource.prlimit(pid, resource.RLIMIT_AS, (size + (120 << 20), size + (120 << 20)))
+        hard = resource.prlimit(pid, resource.RLIMIT_AS)[1]
+        resource.prlimit(pid, resource.RLIMIT_AS, (size + (60 << 20), hard))
         release(site.models / "big" / "1", site.root / "m", 2)
         deadline = time.time() + 60
-        while server.process.poll() is None and server.states("m").get(2, ("",))[0] != "END":
-            assert time.time() < deadline, server.log
+        state = ""
+        while server.process.poll() is None and state != "END":
+            assert time.time() < deadline and state != "AVAILABLE", server.log
             time.sleep(0.1)
             try:
-                server.states("m")
+                state = server.states("m").get(2, ("",))[0]
             except AssertionError:  # it died while it was asked
                 server.process.wait(10)
         died = server.process.poll() is not None
         if not died:
+            resource.prlimit(pid, resource.RLIMIT_AS, (hard, hard))
             assert server.predict("m", [2.0]) == (1, [3.0])
             row.runs += 1
     row.note = "the server died of it" if died else "the load failed, the server went on"

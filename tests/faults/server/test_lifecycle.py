@@ -160,7 +160,7 @@ def test_files_that_change_while_they_are_read(server, site, model_files, fault)
         row.note = "the version became %s: %s" % (state, why[:80])
         if state == "END":
             assert server.predict("m", [2.0]) == before
-        # 2.0 / 2 + 8 * 0.25: a version is wholly the old one or wholly the new one.
+        # 2.0 / 2 + 4 * 0.5: a version is wholly the old one or wholly the new one.
         load._right[number] = 3.0
         load.wait_answers(20)
         os.rename(str(directory), str(site.root / "m" / ("%d-away" % number)))

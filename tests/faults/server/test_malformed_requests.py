@@ -18,7 +18,7 @@ from tfleet import wire
 # TFLEET_FUZZ=10000 tries that many of each kind; TFLEET_FUZZ_SEED another sequence.
 COUNT = int(os.environ.get("TFLEET_FUZZ", "5000"))
 SEED = int(os.environ.get("TFLEET_FUZZ_SEED", "1"))
-GROWTH_MB = 16
+GROWTH_MB = 20
 REFUSALS = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED"}
 NOT_A_MESSAGE = re.compile(r"The request is not a [a-z0-9.]*[A-Za-z]+ message\Z")
 
@@ -47,7 +47,7 @@ def addressed(address):
 @pytest.mark.parametrize(("name", "make"), [("damaged gRPC messages", fuzzing.damaged_message), ("hostile gRPC messages", fuzzing.hostile_message)])
 def test_grpc_messages(server, watch, name, make):
     source = random.Random(SEED)
-    with watch.of(name, "serving", GROWTH_MB), grpc.insecure_channel(server.address, options=[("grpc.max_receive_message_length", -1)]) as channel:
+    with watch.of(name, "serving", GROWTH_MB, COUNT // 5), grpc.insecure_channel(server.address, options=[("grpc.max_receive_message_length", -1)]) as channel:
         stubs = {method: channel.unary_unary(method) for method in wire.METHODS}
         for position in range(COUNT):
             method, data = make(source)
@@ -64,7 +64,7 @@ def test_grpc_messages(server, watch, name, make):
 def test_rest_requests(server, watch):
     source = random.Random(SEED + 1)
     connection = http.client.HTTPConnection(server.rest_address, timeout=20)
-    with watch.of("damaged and hostile REST requests", "serving", GROWTH_MB):
+    with watch.of("damaged and hostile REST requests", "serving", GROWTH_MB, COUNT // 5):
         for position in range(COUNT):
             method, path, headers, body = fuzzing.rest_request(source)
             try:
@@ -86,7 +86,7 @@ def test_rest_requests(server, watch):
     ("damaged HTTP heads, lengths and chunks", fuzzing.raw_http, "rest_address"), ("damaged HTTP/2 frames", fuzzing.raw_http2, "address")])
 def test_raw_bytes(server, watch, name, make, port):
     source = random.Random(SEED + 2)
-    with watch.of(name, "serving", GROWTH_MB):
+    with watch.of(name, "serving", GROWTH_MB, COUNT // 5):
         for position in range(COUNT):
             data = make(source)
             began = time.time()
@@ -153,3 +153,12 @@ def test_a_length_that_two_readers_could_understand_differently_is_refused(serve
         connection.sendall(b"POST /v1/models/half:predict HTTP/1.1\r\nConnection: close\r\n" + head + b"\r\n\r\n" + body)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+
+
+def test_what_only_longer_runs_found(server):
+    status, _, answer = server.http("POST", "/v1/models/examples:regress", b'{"examples": [{"x": 1%s}]}' % (b"0" * 399))
+    assert (status, answer[:47]) == (400, b'{\n    "error": "Cannot convert JSON value: 1000')
+    # A message's string takes no other bytes than UTF-8.
+    for body in (b'{"signature_name": "serv\xa8ng", "examples": [{"x": 1}]}', b'{"examples": [{"x\xfe": 1}]}'):
+        status, _, answer = server.http("POST", "/v1/models/examples:classify", body)
+        assert (status, answer) == (400, b'{\n    "error": "JSON Parse error: Invalid encoding in string."\n}')

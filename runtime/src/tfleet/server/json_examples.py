@@ -59,7 +59,10 @@ def _element(name: str, item: Any) -> Any:
     if isinstance(item, int) and 0 < item < 1 << 64:
         raise invalid_argument("Feature: %s has uint64 element. Only int64 is supported." % name)
     if isinstance(item, (int, float)):
-        number = float(item)
+        try:
+            number = float(item)
+        except OverflowError:  # an integer of more than 300 digits
+            raise invalid_argument("Cannot convert JSON value: %s to float without loss of precision." % json_text.echo(item))
         if np.isfinite(number) and abs(number) > np.finfo(np.float32).max:
             raise invalid_argument("Cannot convert JSON value: %s to float without loss of precision." % json_text.echo(number))
         return "float_list", number

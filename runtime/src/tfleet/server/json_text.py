@@ -12,6 +12,7 @@ from .status import StatusError, invalid_argument
 # Echoes of the request in an error are cut here, as releases from 2.18 on do (2.17 echoes everything).
 ECHO_LIMIT = 256
 
+NO_UTF8 = "JSON Parse error: Invalid encoding in string."
 TOO_DEEP = "JSON Parse error: The document is nested too deeply"
 
 _PARSE_ERRORS = (

@@ -65,6 +65,8 @@ class Router:
             code, text = error.code, json_text.error_body(error.message)
         except RecursionError:
             code, text = codes.INVALID_ARGUMENT, json_text.error_body(json_text.TOO_DEEP)
+        except UnicodeEncodeError:  # bytes that are no UTF-8, in a name that a message has to hold
+            code, text = codes.INVALID_ARGUMENT, json_text.error_body(json_text.NO_UTF8)
         except Exception as error:  # a bug must answer this request and nothing more
             log.exception("A REST request met an unexpected error")
             code, text = codes.INTERNAL, json_text.error_body("%s: %s" % (type(error).__name__, error))
