@@ -53,6 +53,48 @@ def test_time_limit(root):
     model.close()
 
 
+def options_of_runs(model, monkeypatch):
+    """What the runs of the model say to the runtime, as a list that grows."""
+    seen = []
+    run = model._run
+    monkeypatch.setattr(model, "_run", lambda feeds, fetches, options: (seen.append(options), run(feeds, fetches, options))[1])
+    return seen
+
+
+def test_light_runs_stay_in_their_thread(root, monkeypatch):
+    monkeypatch.setattr(executor, "_LIGHT_SECONDS", 10)
+    model = load(root / "half")
+    seen = options_of_runs(model, monkeypatch)
+    for count in (2, 2, 1, 3, 3):
+        assert model.run([("x:0", np.ones(count, np.float32))], ["y:0"], timeout_ms=1000)[0].tolist() == [2.5] * count
+    assert [options == executor._IN_CALLER for options in seen] == [False, True, True, False, True]
+    model.run([("x:0", np.ones(1, np.float32))], ["y:0"], timeout_ms=10)  # nothing could end it in time
+    assert seen[-1] != executor._IN_CALLER
+    with pytest.raises(StatusError, match="Expects arg"):
+        model.run([("x:0", np.array([1]))], ["y:0"])
+    model.close()
+
+
+def test_heavy_runs_do_not(root, monkeypatch):
+    model = load(root / "half")
+    seen = options_of_runs(model, monkeypatch)
+    for seconds, in_caller in ((10, False), (10, True), (0, True), (0, False), (0, False)):
+        monkeypatch.setattr(executor, "_LIGHT_SECONDS", seconds)
+        model.run([("x:0", np.ones(1, np.float32))], ["y:0"])
+        assert (seen[-1] == executor._IN_CALLER) is in_caller
+    model.close()
+
+
+def test_runs_with_loops_never_do(root, monkeypatch):
+    monkeypatch.setattr(executor, "_LIGHT_SECONDS", 10)
+    model = load(root / "slow")
+    seen = options_of_runs(model, monkeypatch)
+    for _ in range(3):
+        model.run([("n:0", np.array(1))], ["count:0"])
+    assert seen == [b""] * 3
+    model.close()
+
+
 @pytest.mark.parametrize(("feeds", "fetches", "message"), [
     ([("x:0", np.array([b"a"], object))], ["y:0"], "INVALID_ARGUMENT: Expects arg[0] to be float but string is provided"),
     ([("nix:0", np.zeros(1, np.float32))], ["y:0"], "NOT_FOUND: FeedInputs: unable to find feed output nix:0"),

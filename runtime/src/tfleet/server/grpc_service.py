@@ -132,17 +132,19 @@ class Service(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(answer if pool is None else _in_pool(pool, answer))
 
     def _predict(self, data: bytes, context: Any) -> bytes:
-        request = _parse(wire.PredictRequest, data)
+        request, cuts = _parse(wire.PredictRequest, data, wire.predict_bytes.read_request)
         return self._measured(request.model_spec.name, "Predict",
-                              lambda: predict(self._core, request, _timeout_ms(context), self._as_content))
+                              lambda: predict(self._core, request, _timeout_ms(context), self._as_content, cuts))
 
     def _classify(self, data: bytes, context: Any) -> bytes:
         request = _parse(wire.ClassificationRequest, data)
-        return self._measured(request.model_spec.name, "Classify", lambda: inference.classify(self._core, request, _timeout_ms(context)))
+        return self._measured(request.model_spec.name, "Classify", lambda: bytes(
+            inference.classify(self._core, request, _timeout_ms(context)).SerializeToString()))
 
     def _regress(self, data: bytes, context: Any) -> bytes:
         request = _parse(wire.RegressionRequest, data)
-        return self._measured(request.model_spec.name, "Regress", lambda: inference.regress(self._core, request, _timeout_ms(context)))
+        return self._measured(request.model_spec.name, "Regress", lambda: bytes(
+            inference.regress(self._core, request, _timeout_ms(context)).SerializeToString()))
 
     def _multi_inference(self, data: bytes, context: Any) -> bytes:
         request = _parse(wire.MultiInferenceRequest, data)
@@ -189,7 +191,7 @@ class Service(grpc.GenericRpcHandler):
         if failure:
             raise failure[0]
 
-    def _measured(self, model: str, api: str, work: Callable[[], Any]) -> bytes:
+    def _measured(self, model: str, api: str, work: Callable[[], bytes]) -> bytes:
         started = time.time()
         metrics = self._core.metrics
         try:
@@ -199,7 +201,7 @@ class Service(grpc.GenericRpcHandler):
             raise
         metrics.request_count.add(model, "OK")
         metrics.request_latency.observe((time.time() - started) * 1e6, model, api, "GRPC")
-        return bytes(response.SerializeToString())
+        return response
 
     def _health(self, data: bytes) -> Optional[bytes]:
         if _parse(wire.HealthCheckRequest, data).service not in _HEALTH_SERVICES:
@@ -243,9 +245,9 @@ def _in_pool(pool: futures.ThreadPoolExecutor, behavior: Callable[[bytes, Any], 
     return answer
 
 
-def _parse(message: Any, data: bytes) -> Any:
+def _parse(message: Any, data: bytes, read: Optional[Callable[[bytes], Any]] = None) -> Any:
     try:
-        return message.FromString(data)
+        return (read or message.FromString)(data)
     except Exception:  # noqa: BLE001 (DecodeError; older protobuf raises others for damaged bytes)
         raise StatusError(codes.INTERNAL, "The request is not a %s message" % message.DESCRIPTOR.full_name)
 

@@ -76,7 +76,7 @@ def _read_long_lists(document: Any, inputs_of: Callable[[str], Mapping[str, int]
         return None
     given = document["instances" if row else "inputs"]
     if isinstance(given, number_reader.Numbers):
-        columns = dict.fromkeys(dtypes, given) if len(dtypes) == 1 else {}
+        columns: Dict[str, Any] = dict.fromkeys(dtypes, given) if len(dtypes) == 1 else {}
     elif isinstance(given, list) and row and all(isinstance(element, dict) and set(element) == set(dtypes) for element in given):
         columns = {alias: [element[alias] for element in given] for alias in dtypes}
     elif isinstance(given, dict) and not row and set(dtypes) <= set(given):

@@ -11,43 +11,40 @@ from .metrics import Metrics
 from .status import failed_precondition, invalid_argument
 
 DEFAULT_SIGNATURE = "serving_default"
+_NOTHING: Mapping[str, Any] = {}
 
 
-def predict(core: ServerCore, request: Any, timeout_ms: Optional[int], as_content: bool = False) -> Any:
-    """Answers a PredictRequest with a PredictResponse.
+def predict(core: ServerCore, request: Any, timeout_ms: Optional[int], as_content: bool = False,
+            cuts: Mapping[str, Any] = _NOTHING) -> bytes:
+    """Answers a PredictRequest with a serialised PredictResponse.
 
     timeout_ms: what is left of the call's deadline, None for none; as_content: outputs as tensor_content instead of
-    typed fields. Raises StatusError.
+    typed fields; cuts: values that wire.predict_bytes cut out of the request. Raises StatusError.
     """
     with core.use(request.model_spec if request.HasField("model_spec") else None) as harness:
-        return predict_on(core.metrics, harness, request, timeout_ms, as_content)
+        return predict_on(core.metrics, harness, request, timeout_ms, as_content, cuts)
 
 
-def predict_on(metrics: Metrics, harness: Harness, request: Any, timeout_ms: Optional[int], as_content: bool = False) -> Any:
+def predict_on(metrics: Metrics, harness: Harness, request: Any, timeout_ms: Optional[int], as_content: bool = False,
+               cuts: Mapping[str, Any] = _NOTHING) -> bytes:
     """Like predict, on a version that is already held, whatever model the request names."""
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = harness.servable.signatures.get(name)
     if signature is None:
         raise failed_precondition('Serving signature key "%s" not found.' % name)
-    outputs = run(metrics, harness, signature, _Decoded(request.inputs), request.output_filter, timeout_ms, "Predict")
-    response = wire.PredictResponse()
-    response.model_spec.name = request.model_spec.name
-    response.model_spec.version.value = harness.version
-    response.model_spec.signature_name = name
-    encode = wire.tensors.to_proto if as_content else wire.tensors.to_typed_proto
-    for alias, array in outputs.items():
-        response.outputs[alias].CopyFrom(encode(array))
-    return response
+    outputs = run(metrics, harness, signature, _Decoded(request.inputs, cuts), request.output_filter, timeout_ms, "Predict")
+    return wire.predict_bytes.response(request.model_spec.name, harness.version, name, outputs, as_content)
 
 
 class _Decoded(Mapping):
     """The inputs of a request as numpy arrays, decoded when they are asked for; ValueError if one cannot be."""
 
-    def __init__(self, inputs: Any) -> None:
+    def __init__(self, inputs: Any, cuts: Mapping[str, Any]) -> None:
         self._inputs = inputs
+        self._cuts = cuts
 
     def __getitem__(self, alias: str) -> Any:
-        return wire.tensors.to_numpy(self._inputs[alias])
+        return wire.tensors.to_numpy(self._inputs[alias], self._cuts.get(alias))
 
     def __contains__(self, alias: object) -> bool:
         return alias in self._inputs

@@ -8,10 +8,10 @@ exchange messages with those packages as bytes. text_format and json_format work
 
 import typing as _typing
 
-from tfleet.wire import tensors
+from tfleet.wire import predict_bytes, tensors
 from tfleet.wire.messages import POOL, TYPES
 
-__all__ = ["DT", "METHODS", "POOL", "TYPES", "ErrorCode", "tensors"]
+__all__ = ["DT", "METHODS", "POOL", "TYPES", "ErrorCode", "predict_bytes", "tensors"]
 
 globals().update(TYPES)
 

@@ -5,6 +5,7 @@ by the rules of TensorFlow's Tensor::FromProto: short typed lists are padded wit
 long ones are cut.
 """
 
+from functools import lru_cache
 from typing import Any, List, Optional, Tuple
 
 import numpy as np
@@ -66,8 +67,12 @@ _FIELD_BY_KIND = {"f4": "float_val", "f8": "double_val", "c8": "scomplex_val", "
 _FIELD_BY_KIND.update({"i8": "int64_val", "u4": "uint32_val", "u8": "uint64_val", "f2": "half_val"})
 _FIELD_BY_KIND.update(dict.fromkeys(("i1", "i2", "i4", "u1", "u2"), "int_val"))
 _FLOAT_FIELDS = {"float_val": "<f4", "double_val": "<f8", "scomplex_val": "<f4", "dcomplex_val": "<f8"}
+CUTTABLE = {"tensor_content": 1, "float_val": 4, "double_val": 8}
+"""Fields whose values to_numpy takes as bytes beside the message, and the size of one value."""
+
 _DESCRIPTOR = _TensorProto.DESCRIPTOR
-_FIELD_NUMBERS = {name: _DESCRIPTOR.fields_by_name[name].number for name in set(_FIELD_BY_KIND.values())}
+_FIELD_NUMBERS = {name: _DESCRIPTOR.fields_by_name[name].number for name in set(_FIELD_BY_KIND.values()) | {"tensor_content"}}
+_FIELD_TAGS = {name: varint.encode_one(number << 3 | _LENGTH_DELIMITED) for name, number in _FIELD_NUMBERS.items()}
 
 
 def dtype_name(number: int) -> str:
@@ -110,28 +115,40 @@ def to_proto(value: Any) -> Any:
 def to_typed_proto(value: Any) -> Any:
     """Like to_proto, but with the numbers in the typed field of their dtype, as TensorFlow Serving answers.
 
-    Packed bytes are merged into the message: 25 times faster than extending the field from a list.
+    Packed bytes are parsed as the message: 25 times faster than extending the field from a list.
     """
-    array = _as_array(value)
+    return _TensorProto.FromString(b"".join(encoded(_as_array(value))))
+
+
+def encoded(array: np.ndarray, as_content: bool = False) -> List[Any]:
+    """The bytes of a serialised TensorProto in pieces, to join: to_typed_proto's, or to_proto's with as_content.
+
+    Raises ValueError for dtypes that cannot be sent.
+    """
     if array.dtype.kind in "OSU":
-        return _string_proto(array)
+        return [_string_proto(array).SerializeToString()]
     number = _number(array.dtype)
-    proto = _empty_proto(number, array.shape)
     flat = _little_endian(array).reshape(-1)
-    if number in (_HALF, _BFLOAT16):
-        field, payload = "half_val", varint.encode(flat.view(np.uint16))
+    field = "tensor_content"
+    if not as_content:
+        field = "half_val" if number in (_HALF, _BFLOAT16) else _FIELD_BY_KIND[_kind(flat.dtype)]
+    if field == "half_val":
+        payload: Any = varint.encode(flat.view(np.uint16))
     else:
-        field = _FIELD_BY_KIND[_kind(flat.dtype)]
-        payload = flat.tobytes() if field in _FLOAT_FIELDS else varint.encode(flat)
-    if payload:
-        tag = _FIELD_NUMBERS[field] << 3 | _LENGTH_DELIMITED
-        proto.MergeFromString(varint.encode_one(tag) + varint.encode_one(len(payload)) + payload)
-    return proto
+        payload = flat.view(np.uint8).data if field in _FLOAT_FIELDS or as_content else varint.encode(flat)
+    header = _header(number, array.shape)
+    return [header, _FIELD_TAGS[field], varint.encode_one(len(payload)), payload] if len(payload) else [header]
 
 
-def to_numpy(proto: Any) -> np.ndarray:
+@lru_cache(maxsize=4096)
+def _header(number: int, shape: Tuple[int, ...]) -> bytes:
+    return bytes(_empty_proto(number, shape).SerializeToString())
+
+
+def to_numpy(proto: Any, cut: Optional[Tuple[str, Any]] = None) -> np.ndarray:
     """Makes an array from a TensorProto with tensor_content or typed fields; strings become bytes objects (dtype object).
 
+    cut: a field of CUTTABLE that the message has lost, and its bytes (see tfleet.wire.predict_bytes).
     Arrays from tensor_content share the memory of the content and are read-only: copy() them to change them.
     Raises ValueError, saying what is wrong, for shapes that are unknown, negative, or too large, for content whose length
     does not fit dtype and shape, and for dtypes without a numpy equivalent.
@@ -141,7 +158,7 @@ def to_numpy(proto: Any) -> np.ndarray:
     if proto.dtype == _STRING:
         return _strings(proto, count).reshape(shape)
     stored = np.dtype("<u2") if proto.dtype == _BFLOAT16 else dtype
-    content = proto.tensor_content
+    content = cut[1] if cut and cut[0] == "tensor_content" else proto.tensor_content
     if content:
         if len(content) != count * stored.itemsize:
             raise ValueError(
@@ -150,7 +167,7 @@ def to_numpy(proto: Any) -> np.ndarray:
             )
         flat = np.frombuffer(content, stored)
     else:
-        flat = _padded(_typed_values(proto, stored), count, stored)
+        flat = _padded(_typed_values(proto, stored, cut), count, stored)
     if proto.dtype == _BFLOAT16:
         flat = _from_bfloat16(flat, dtype)
     return flat.reshape(shape)
@@ -178,6 +195,8 @@ def _from_bfloat16(bits: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def _number(dtype: np.dtype) -> int:
+    if dtype in _NUMBERS:
+        return _NUMBERS[dtype]
     if dtype.name == "bfloat16":
         return int(_BFLOAT16)
     number = _NUMBERS.get(dtype.newbyteorder("<"))
@@ -194,6 +213,8 @@ def _kind(dtype: np.dtype) -> str:
 
 
 def _little_endian(array: np.ndarray) -> np.ndarray:
+    if array.dtype in _NUMBERS and array.flags.c_contiguous:
+        return array
     if array.dtype.name == "bfloat16":
         return np.ascontiguousarray(array).reshape(array.shape).view(np.uint16)
     # ascontiguousarray turns scalars into vectors, hence the reshape.
@@ -255,8 +276,10 @@ def _check_padding(size: int) -> None:
                          % (size, MAX_PADDED_BYTES))
 
 
-def _typed_values(proto: Any, dtype: np.dtype) -> np.ndarray:
+def _typed_values(proto: Any, dtype: np.dtype, cut: Optional[Tuple[str, Any]]) -> np.ndarray:
     field = "half_val" if proto.dtype in (_HALF, _BFLOAT16) else _FIELD_BY_KIND[_kind(dtype)]
+    if cut and cut[0] == field and dtype.kind == "f":
+        return np.frombuffer(cut[1], dtype)
     values = getattr(proto, field)
     if not values:
         return np.zeros(0, dtype)

@@ -1,6 +1,6 @@
 """Protocol buffer varints for whole numpy arrays at once."""
 
-from typing import Tuple
+from typing import Sequence, Tuple
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def encode_one(value: int) -> bytes:
     return bytes(octets)
 
 
-def decode_one(data: bytes, position: int) -> Tuple[int, int]:
+def decode_one(data: Sequence[int], position: int) -> Tuple[int, int]:
     """The integer that begins at a position, and the position after it. Raises ValueError if it is cut off or too long."""
     value = shift = 0
     while position < len(data) and shift < 7 * LONGEST:
