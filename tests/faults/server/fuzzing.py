@@ -39,6 +39,8 @@ _REAL = {
     wire.RELOAD_CONFIG: ('config { model_config_list { config { name: "half" base_path: "relative" model_platform: "tensorflow" } } } metric_names: "/a"',),
 }
 REAL_MESSAGES = {method: [text_format.Parse(text, wire.METHODS[method][0]()).SerializeToString() for text in texts] for method, texts in _REAL.items()}
+# Requests so large that the server cuts their values out before it parses the rest: (shape, field with the values).
+_LARGE = [(shape, field) for shape in ((40000,), (40000, 1), (39999,), (2, 50000)) for field in ("tensor_content", "float_val")]
 _SIZES = (-(1 << 63), -1, 0, 1, 2, 3, 255, 65536, 1 << 20, 1 << 30, (1 << 31) - 1, 1 << 31, 1 << 40, (1 << 62) + 1, (1 << 63) - 1)
 _NAMES = ("", "half", "pair", "types", "examples", "serving_default", "x", "y", "a", "b", "x:0", "../../etc/passwd", "\x00", "é\u2028\U0001f600", "n" * 70000)
 _NUMBERS = (0.0, -0.0, 1e-45, 3.5e38, -1e308, float("nan"), float("inf"))
@@ -81,6 +83,31 @@ def damaged_message(source):
     if source.random() < 0.1:
         method = source.choice(sorted(REAL_MESSAGES))
     return (method, data) if _harmless(method, data) else (method, b"\xff")
+
+
+def large_message(source):
+    """(method, bytes): a Predict of 160 KB, whole or damaged where its fields and lengths stand."""
+    shape, field = source.choice(_LARGE)
+    request = text_format.Parse('model_spec { name: "half" } inputs { key: "x" value { dtype: DT_FLOAT } }', wire.PredictRequest())
+    for size in shape:
+        request.inputs["x"].tensor_shape.dim.add(size=size)
+    values = b"\x00\x00\x80\x3f" * 40000
+    if field == "tensor_content":
+        request.inputs["x"].tensor_content = values
+    else:
+        request.inputs["x"].float_val.extend([1.0] * 40000)
+    if source.random() < 0.2:
+        request.inputs[source.choice(("x2", "y"))].CopyFrom(request.inputs["x"])
+    data = request.SerializeToString()
+    start = data.find(values[:64])
+    kind = source.randrange(6)
+    if kind == 0:
+        return wire.PREDICT, data
+    if kind == 1:
+        return wire.PREDICT, data[:-source.choice((1, 2, 5, 100, 80000))]
+    if kind == 2:
+        return wire.PREDICT, data + damaged(source, data[:start])
+    return wire.PREDICT, damaged(source, data[:start]) + data[start:]
 
 
 def _spec(source, spec):

@@ -44,12 +44,14 @@ def addressed(address):
     return host, int(port)
 
 
-@pytest.mark.parametrize(("name", "make"), [("damaged gRPC messages", fuzzing.damaged_message), ("hostile gRPC messages", fuzzing.hostile_message)])
-def test_grpc_messages(server, watch, name, make):
+@pytest.mark.parametrize(("name", "make", "count"), [
+    ("damaged gRPC messages", fuzzing.damaged_message, COUNT), ("hostile gRPC messages", fuzzing.hostile_message, COUNT),
+    ("damaged large gRPC messages", fuzzing.large_message, COUNT // 5)])
+def test_grpc_messages(server, watch, name, make, count):
     source = random.Random(SEED)
-    with watch.of(name, "serving", GROWTH_MB, COUNT // 5), grpc.insecure_channel(server.address, options=[("grpc.max_receive_message_length", -1)]) as channel:
+    with watch.of(name, "serving", GROWTH_MB, count // 5), grpc.insecure_channel(server.address, options=[("grpc.max_receive_message_length", -1)]) as channel:
         stubs = {method: channel.unary_unary(method) for method in wire.METHODS}
-        for position in range(COUNT):
+        for position in range(count):
             method, data = make(source)
             code, message = "OK", ""
             try:

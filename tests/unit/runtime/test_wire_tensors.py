@@ -201,3 +201,8 @@ def test_a_few_bytes_do_not_fill_up_a_huge_tensor(number):
     proto.tensor_shape.dim.add(size=60 * 1000 * 1000)
     with pytest.raises(ValueError, match="filling it up would take"):
         tensors.to_numpy(proto)
+
+
+def test_a_scalar_string_as_tensorflow_answers_it():
+    proto = wire.TensorProto.FromString(b"".join(tensors.encoded(b"text\0")))
+    assert (proto.dtype, list(proto.string_val), len(proto.tensor_shape.dim)) == (wire.DT.Value("DT_STRING"), [b"text\0"], 0)

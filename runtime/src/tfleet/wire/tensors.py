@@ -117,14 +117,15 @@ def to_typed_proto(value: Any) -> Any:
 
     Packed bytes are parsed as the message: 25 times faster than extending the field from a list.
     """
-    return _TensorProto.FromString(b"".join(encoded(_as_array(value))))
+    return _TensorProto.FromString(b"".join(encoded(value)))
 
 
-def encoded(array: np.ndarray, as_content: bool = False) -> List[Any]:
+def encoded(value: Any, as_content: bool = False) -> List[Any]:
     """The bytes of a serialised TensorProto in pieces, to join: to_typed_proto's, or to_proto's with as_content.
 
-    Raises ValueError for dtypes that cannot be sent.
+    TensorFlow answers a scalar string as bytes, which no array is. Raises ValueError for dtypes that cannot be sent.
     """
+    array = _as_array(value)
     if array.dtype.kind in "OSU":
         return [_string_proto(array).SerializeToString()]
     number = _number(array.dtype)
