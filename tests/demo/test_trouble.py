@@ -153,11 +153,6 @@ def test_a_version_that_was_changed_in_place_is_never_overwritten(playbook, mode
     playbook("smoke", *models(release(1), release(2)))
 
 
-@pytest.mark.parametrize("more, words", [
-    ({"labels": {"stable": 7}}, "label stable points to version 7"),
-    ({"base_path": "models/digits"}, "base_path 'models/digits' is relative"),
-    ({"keep": 1}, "keep is 1"),
-])
 def test_a_restart_that_was_killed_is_made_up_for(command, playbook, models, changed, work):
     batching = json.dumps({"model_server_batching": {"max_batch_size": 64}})
     record = work / "serving/server.pid.json"
@@ -179,6 +174,11 @@ def test_a_proven_version_is_not_taken_back_for_a_wrong_configuration(playbook, 
     playbook("site", *models(release(1), release(2)))
 
 
+@pytest.mark.parametrize("more, words", [
+    ({"labels": {"stable": 7}}, "label stable points to version 7"),
+    ({"base_path": "models/digits"}, "base_path 'models/digits' is relative"),
+    ({"keep": 1}, "keep is 1"),
+])
 def test_a_wrong_inventory_changes_nothing(playbook, models, work, changed, more, words):
     before = sorted((work / "models").rglob("*"))
     output = playbook("site", *models(release(1), release(2), **more), fails=True)
