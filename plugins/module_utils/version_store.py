@@ -7,6 +7,7 @@
     <base_path>/.retired-1               a version being removed
     <base_path>/.aside/2/                a version taken out of service but kept, and
     <base_path>/.aside/2.json            why and when
+    <base_path>/.golden/2/               what the smoke test asks of version 2 (role model_release); goes when the version goes
 
 Every change the server can see is one rename. ``plan`` turns the difference between actual and desired into a list of
 actions; a run that is killed between or inside any of them leaves a state from which the next plan ends at the same place.
@@ -30,7 +31,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.durable import (
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.lock import alone_in
 
-STAGING, RETIRED, ASIDE = ".staging-", ".retired-", ".aside"
+STAGING, RETIRED, ASIDE, GOLDEN = ".staging-", ".retired-", ".aside", ".golden"
 LOCK_SECONDS = 30
 # A file that says why a version is aside, and one that a killed run did not finish.
 REASON = re.compile(r"^(?:\.)?([1-9][0-9]*(?:-[1-9][0-9]*)?)\.json(?:\.tmp)?\Z")
@@ -44,6 +45,7 @@ class Actual(typing.NamedTuple):
     retired: typing.List[str]
     aside: typing.Dict[str, int]  # name: number
     reasons: typing.List[str]  # reasons without their version, in .aside
+    golden: typing.List[int]  # versions with golden answers
 
 
 class Desired(typing.NamedTuple):
@@ -116,7 +118,8 @@ class VersionStore:
         aside = {name: int(name.split("-")[0]) for name in names if re.match(r"^[1-9][0-9]*(-[1-9][0-9]*)?\Z", name)}
         explained = [(name, match.group(1)) for name, match in ((name, REASON.match(name)) for name in names) if match]
         reasons = [name for name, version in explained if version not in aside or name.startswith(".")]
-        return Actual(versions, staging, retired, aside, sorted(reasons))
+        golden = [int(name) for name in _names(self._path(GOLDEN)) if re.match(r"^[1-9][0-9]*\Z", name)]
+        return Actual(versions, staging, retired, aside, sorted(reasons), sorted(golden))
 
     def look(self, version, actual):
         """Return (manifest, findings) of a version in place, reading all of it; (None, None) if it is not there.
@@ -159,7 +162,7 @@ class VersionStore:
         """
         actions = [Action("remove", self._path(name)) for name in actual.retired]
         actions += [Action("remove", self._path(ASIDE, name)) for name in actual.reasons]
-        after = Actual(dict(actual.versions), [], [], dict(actual.aside), [])
+        after = Actual(dict(actual.versions), [], [], dict(actual.aside), [], [])
         own_staging = _staging_name(release) if desired.state == "present" and release else None
         actions += [Action("remove", self._path(name)) for name in actual.staging if name != own_staging]
         notes = []
@@ -174,6 +177,8 @@ class VersionStore:
             actions += self._set_aside(desired, actual, after)
         else:
             actions += self._take_away(desired, actual, after)
+        kept = {desired.version, *after.versions, *after.aside.values()} if desired.state == "present" else {*after.versions, *after.aside.values()}
+        actions += [Action("remove", self._path(GOLDEN, str(version))) for version in actual.golden if version not in kept]
         return actions, after, notes
 
     def perform(self, action, desired, release=None):

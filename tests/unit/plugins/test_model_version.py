@@ -303,6 +303,17 @@ def test_keep_retires_the_oldest_but_never_protected_deployed_or_foreign_ones(en
     assert ensure(version=5, keep=1)["changed"] is False
 
 
+def test_golden_answers_go_with_their_version(ensure, deploy, base):
+    for version in (1, 2):
+        deploy(version)
+    for name in ("1", "2", "7", "notes"):
+        (base / ".golden" / name).mkdir(parents=True)
+    ensure(version=1, state="aside")
+    assert sorted(path.name for path in (base / ".golden").iterdir()) == ["1", "2", "notes"]  # what is aside may come back
+    ensure(version=1, state="absent")
+    assert sorted(path.name for path in (base / ".golden").iterdir()) == ["2", "notes"]
+
+
 def test_a_foreign_directory_beyond_keep_is_left_with_a_warning(run_module, deploy, base):
     make_saved_model(base / "1")
     deploy(2, 3)
