@@ -12,6 +12,9 @@ from tfleet import files, wire
 from tfleet.client.answers import Metadata, describe_signatures, describe_tensor, shape_of
 from tfleet.errors import TfleetError
 
+# Pillow's name of what has that many channels; a free number gets colour.
+_MODES = {1: "L", 3: "RGB", 4: "RGBA", -1: "RGB"}
+
 
 def signature_of(metadata: Metadata, name: str) -> Any:
     """The wire.SignatureDef of that name (serving_default if empty). Raises TfleetError, naming those that exist."""
@@ -64,19 +67,34 @@ def from_image(path: str, signature: Any) -> Tuple[Dict[str, np.ndarray], Any]:
         return {alias: array if shape == [] else array.reshape(1)}, picture
     rank = 4 if shape is None else len(shape)
     height, width, channels = (shape or [-1] * rank)[-3:] if rank in (3, 4) else (0, 0, 0)
-    mode = {1: "L", 3: "RGB", 4: "RGBA", -1: "RGB"}.get(channels)
-    if mode is None:
+    if channels not in _MODES:
         raise TfleetError("Input '%s' is %s, which is not a picture. Use --input." % (alias, describe_tensor(info)))
-    fitted = picture.convert(mode)
+    fitted = pixels(picture, [height, width, channels], _numpy_dtype(alias, info), (0.0, 1.0), "Input '%s'" % alias)
+    return {alias: fitted[np.newaxis] if rank == 4 else fitted}, picture
+
+
+def pixels(picture: Any, shape: List[int], dtype: np.dtype, values: Tuple[float, float], what: str) -> np.ndarray:
+    """A Pillow image as an array [height, width, channels] of the dtype.
+
+    Resized where height and width in `shape` are not -1 (free), in grey where the channels are 1; integers get 0 to 255, floats the range
+    `values`. Raises TfleetError, which begins with `what`, if `shape` is no picture's.
+    """
+    height, width, channels = shape
+    if channels not in _MODES:
+        raise TfleetError("%s takes %d channels, which no picture has." % (what, channels))
+    fitted = picture.convert(_MODES[channels])
     if (height, width) != (-1, -1):
         from tfleet.client.drawing import FILTER
 
         size = (width if width > 0 else fitted.width, height if height > 0 else fitted.height)
         fitted = fitted.resize(size, FILTER.BILINEAR)
-    pixels = np.asarray(fitted).reshape(fitted.height, fitted.width, -1)
-    dtype = _numpy_dtype(alias, info)
-    pixels = pixels.astype(dtype) / dtype.type(255) if dtype.kind == "f" else pixels.astype(dtype)
-    return {alias: pixels[np.newaxis] if rank == 4 else pixels}, picture
+    array = np.asarray(fitted).reshape(fitted.height, fitted.width, -1)
+    if dtype.kind != "f":
+        return array.astype(dtype)
+    low, high = values
+    if (low, high) == (0.0, 1.0):
+        return array.astype(dtype) / dtype.type(255)
+    return array.astype(dtype) * dtype.type((high - low) / 255) + dtype.type(low)
 
 
 def open_image(path: str) -> Tuple[Any, bytes]:

@@ -1,7 +1,8 @@
 """TFRecord files, uncompressed: each record is its length, the length's sum, its bytes, and their sum (masked CRC-32C)."""
 
+import io
 import struct
-from typing import Iterable, Iterator, List, Tuple
+from typing import BinaryIO, Iterable, Iterator, List, Tuple
 
 import numpy as np
 
@@ -59,26 +60,36 @@ def _masked(data: bytes) -> bytes:
     return struct.pack("<I", ((crc >> 15 | crc << 17) + _MASK) & 0xFFFFFFFF)
 
 
+def frame(record: bytes) -> bytes:
+    """One record as it stands in a file."""
+    length = struct.pack("<Q", len(record))
+    return b"".join((length, _masked(length), record, _masked(record)))
+
+
 def encode(records: Iterable[bytes]) -> bytes:
     """The content of a TFRecord file."""
-    parts = []
-    for record in records:
-        length = struct.pack("<Q", len(record))
-        parts += [length, _masked(length), record, _masked(record)]
-    return b"".join(parts)
+    return b"".join(frame(record) for record in records)
 
 
 def decode(data: bytes) -> Iterator[bytes]:
     """The records of a TFRecord file's content. Raises ValueError, with the place, where it is damaged or cut short."""
+    return (record for _place, record in read(io.BytesIO(data), len(data)))
+
+
+def read(stream: BinaryIO, size: int) -> Iterator[Tuple[int, bytes]]:
+    """``(place, record)`` one after the other from a stream of ``size`` bytes, of which one record is in memory at a time.
+
+    Raises ValueError, with the place, where it is damaged or cut short.
+    """
     place = 0
-    while place < len(data):
-        head = data[place:place + 12]
+    while place < size:
+        head = stream.read(12)
         if len(head) < 12 or _masked(head[:8]) != head[8:]:
             raise ValueError("there is no TFRecord at byte %d" % place)
-        size = struct.unpack("<Q", head[:8])[0]
-        end = place + 12 + size
-        record = data[place + 12:end]
-        if len(record) < size or _masked(record) != data[end:end + 4]:
+        length = struct.unpack("<Q", head[:8])[0]
+        # A length may be any number, its sum included: what cannot be in the file is not asked for.
+        record, ending = (stream.read(length), stream.read(4)) if length <= size - place - 16 else (b"", b"")
+        if len(record) < length or _masked(record) != ending:
             raise ValueError("the record at byte %d is damaged or cut short" % place)
-        yield record
-        place = end + 4
+        yield place, record
+        place += 16 + length
