@@ -53,7 +53,7 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 	find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +
 
 ##@ Test
-SUITES := lint unit conformance faults test-demo molecule test-legacy
+SUITES := lint:120 unit:330 conformance:420 faults:210 test-demo:300 molecule:780 test-legacy:240
 .PHONY: test setup-test lint unit conformance test-demo molecule faults test-legacy bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
