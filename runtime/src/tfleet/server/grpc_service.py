@@ -23,6 +23,7 @@ from .predict import predict
 from .profiler import PATHS as PROFILER_PATHS
 from .profiler import Profiler
 from .status import StatusError, invalid_argument
+from .worker_pool import WorkerPool
 
 log = logging.getLogger(__name__)
 
@@ -271,7 +272,7 @@ def _counters(core: ServerCore, names: Any) -> List[Tuple[str, int]]:
 
 def start(core: ServerCore, flags: Flags) -> Tuple[Any, Service]:
     """The running gRPC server and its service. Raises StatusError UNAVAILABLE if an address cannot be listened on."""
-    pool = futures.ThreadPoolExecutor(max(flags.grpc_max_threads, 1), thread_name_prefix="grpc")
+    pool = WorkerPool(max(flags.grpc_max_threads, 1), "grpc")
     service = Service(core, flags, pool)
     options: Dict[str, Any] = {"grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1,
                                # Without this a second server on the same port would start and silently take half of the calls.
