@@ -1,4 +1,4 @@
-"""Loading and running real SavedModels; the only unit tests of the server that need TensorFlow."""
+"""Loading and running real SavedModels, by TensorFlow's Python and by its C API: both have to say the same."""
 
 import importlib.util
 import os
@@ -8,7 +8,8 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="the model server runs on the TensorFlow of its environment")
 
-from tfleet.server import executor
+from tfleet import wire
+from tfleet.server import executor, native
 from tfleet.server.status import StatusError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -28,14 +29,23 @@ def root(tmp_path_factory):
     models = served_models()
     models.half_plus(str(directory / "half"), 2)
     models.slow(str(directory / "slow"))
+    models.pair(str(directory / "pair"))
+    models.types(str(directory / "types"))
     return directory
 
 
-def load(path, tags=("serve",), **options):
-    return executor.load(str(path), tags, executor.SessionOptions(**options))
+@pytest.fixture(params=[executor, native], ids=["python", "native"])
+def load(request):
+    """load(path, tags, **options of the session) by one of the two; what native leaves to executor is loaded by that."""
+
+    def by(path, tags=("serve",), **options):
+        arguments = (str(path), tags, executor.SessionOptions(**options))
+        return request.param.load(*arguments) or executor.load(*arguments)
+
+    return by
 
 
-def test_load_run_close(root):
+def test_load_run_close(root, load):
     model = load(root / "half", intra_op=1, inter_op=1)
     assert list(model.signatures) == ["serving_default"]
     info = model.signatures["serving_default"].inputs["x"]
@@ -44,7 +54,7 @@ def test_load_run_close(root):
     model.close()
 
 
-def test_time_limit(root):
+def test_time_limit(root, load):
     model = load(root / "slow")
     with pytest.raises(StatusError) as failure:
         model.run([("n:0", np.array(10 ** 9))], ["count:0"], timeout_ms=100)
@@ -53,54 +63,16 @@ def test_time_limit(root):
     model.close()
 
 
-def options_of_runs(model, monkeypatch):
-    """What the runs of the model say to the runtime, as a list that grows."""
-    seen = []
-    run = model._run
-    monkeypatch.setattr(model, "_run", lambda feeds, fetches, options: (seen.append(options), run(feeds, fetches, options))[1])
-    return seen
-
-
-def test_light_runs_stay_in_their_thread(root, monkeypatch):
-    monkeypatch.setattr(executor, "_LIGHT_SECONDS", 10)
-    model = load(root / "half")
-    seen = options_of_runs(model, monkeypatch)
-    for count in (2, 2, 1, 3, 3):
-        assert model.run([("x:0", np.ones(count, np.float32))], ["y:0"], timeout_ms=1000)[0].tolist() == [2.5] * count
-    assert [options == executor._IN_CALLER for options in seen] == [False, True, True, False, True]
-    model.run([("x:0", np.ones(1, np.float32))], ["y:0"], timeout_ms=10)  # nothing could end it in time
-    assert seen[-1] != executor._IN_CALLER
-    with pytest.raises(StatusError, match="Expects arg"):
-        model.run([("x:0", np.array([1]))], ["y:0"])
-    model.close()
-
-
-def test_heavy_runs_do_not(root, monkeypatch):
-    model = load(root / "half")
-    seen = options_of_runs(model, monkeypatch)
-    for seconds, in_caller in ((10, False), (10, True), (0, True), (0, False), (0, False)):
-        monkeypatch.setattr(executor, "_LIGHT_SECONDS", seconds)
-        model.run([("x:0", np.ones(1, np.float32))], ["y:0"])
-        assert (seen[-1] == executor._IN_CALLER) is in_caller
-    model.close()
-
-
-def test_runs_with_loops_never_do(root, monkeypatch):
-    monkeypatch.setattr(executor, "_LIGHT_SECONDS", 10)
-    model = load(root / "slow")
-    seen = options_of_runs(model, monkeypatch)
-    for _ in range(3):
-        model.run([("n:0", np.array(1))], ["count:0"])
-    assert seen == [b""] * 3
-    model.close()
-
-
 @pytest.mark.parametrize(("feeds", "fetches", "message"), [
     ([("x:0", np.array([b"a"], object))], ["y:0"], "INVALID_ARGUMENT: Expects arg[0] to be float but string is provided"),
+    ([("x:0", np.array([1, 2]))], ["y:0"], "INVALID_ARGUMENT: Expects arg[0] to be float but int64 is provided"),
+    ([("x:0", wire.tensors.to_numpy(wire.TensorProto(dtype=wire.DT.Value("DT_BFLOAT16"), half_val=[16256])))], ["y:0"],
+     "INVALID_ARGUMENT: Expects arg[0] to be float but bfloat16 is provided"),
+    ([], ["y:0"], "INVALID_ARGUMENT: You must feed a value for placeholder tensor 'x' with dtype float and shape [?]\n\t [[{{node x}}]]"),
     ([("nix:0", np.zeros(1, np.float32))], ["y:0"], "NOT_FOUND: FeedInputs: unable to find feed output nix:0"),
     ([("x:0", np.zeros(1, np.float32))], ["nix:0"], "NOT_FOUND: FetchOutputs node nix:0: not found"),
 ])
-def test_run_errors(root, feeds, fetches, message):
+def test_run_errors(root, feeds, fetches, message, load):
     model = load(root / "half")
     with pytest.raises(StatusError) as failure:
         model.run(feeds, fetches)
@@ -108,7 +80,7 @@ def test_run_errors(root, feeds, fetches, message):
     model.close()
 
 
-def test_missing_and_damaged_models(root, tmp_path):
+def test_missing_and_damaged_models(root, tmp_path, load):
     with pytest.raises(StatusError, match="Could not find SavedModel .pb or .pbtxt at supplied export directory path: %s" % tmp_path):
         load(tmp_path)
     (tmp_path / "saved_model.pb").write_bytes((root / "half" / "saved_model.pb").read_bytes()[:200])
@@ -117,14 +89,14 @@ def test_missing_and_damaged_models(root, tmp_path):
     assert str(failure.value) == "DATA_LOSS: Can't parse %s/saved_model.pb as binary proto" % tmp_path
 
 
-def test_missing_variables(root, tmp_path):
+def test_missing_variables(root, tmp_path, load):
     (tmp_path / "saved_model.pb").write_bytes((root / "half" / "saved_model.pb").read_bytes())
     with pytest.raises(StatusError) as failure:
         load(tmp_path)
     assert "variables" in failure.value.message
 
 
-def test_tags_must_match_exactly(root):
+def test_tags_must_match_exactly(root, load):
     with pytest.raises(StatusError) as failure:
         load(root / "half", tags=("serve", "gpu"))
     assert str(failure.value) == (
@@ -132,18 +104,13 @@ def test_tags_must_match_exactly(root):
         "please use the SavedModel CLI: `saved_model_cli`")
 
 
-def test_session_config_file(root, tmp_path):
+def test_session_config_file(root, tmp_path, load):
     file = tmp_path / "session.config"
     file.write_text("intra_op_parallelism_threads: 1 gpu_options { allow_growth: true }")
     assert executor.SessionOptions(str(file)).proto().gpu_options.allow_growth is True
     file.write_text("no_such_field: 1")
     with pytest.raises(StatusError, match="Invalid protobuf file"):
         load(root / "half", config_file=str(file))
-
-
-@pytest.mark.parametrize(("timeout", "encoded"), [(1, b"\x10\x01"), (0, b"\x10\x01"), (127, b"\x10\x7f"), (128, b"\x10\x80\x01"), (30000, b"\x10\xb0\xea\x01")])
-def test_run_options(timeout, encoded):
-    assert executor._run_options(timeout) == encoded
 
 
 def test_records(tmp_path):

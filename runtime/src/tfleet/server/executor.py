@@ -5,12 +5,12 @@ looked up once, and raises the C++ runtime's own status, without the trace Sessi
 """
 import logging
 import os
-import re
 import threading
 import time
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from .. import wire
+from . import light_runs
 from .status import DATA_LOSS, FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT, StatusError, not_found
 
 log = logging.getLogger(__name__)
@@ -18,15 +18,6 @@ log = logging.getLogger(__name__)
 Feed = Tuple[str, Any]
 
 BFLOAT16 = "bfloat16"
-
-# Handing a run to TensorFlow's threads and waiting for it costs 30 microseconds, more than a small model. What finished within
-# this time is run in the thread of the request from then on. Nothing can stop it there, so graphs whose time depends on more
-# than the size of their inputs, or that wait for something, never are.
-_LIGHT_SECONDS = 0.0005
-_LEAST_TIMEOUT_MS = 100
-_WAITING = re.compile("While|Enter|NextIteration|Queue|Barrier|Stage|Iterator|Dataset|PyFunc|Batch$|BatchFunction|Collective|Recv|Mutex")
-_IN_CALLER = b"\x18" + b"\xff" * 9 + b"\x01"  # RunOptions.inter_op_thread_pool = -1
-_MOST_LIGHT = 64  # kinds of runs that are remembered: clients choose the outputs
 
 
 def tensorflow() -> Any:
@@ -95,8 +86,7 @@ class SavedModel:
 
     def __init__(self, graph: Any, session: Any, signatures: Dict[str, Any], waits: bool = True) -> None:
         self.signatures = signatures
-        self._waits = waits
-        self._light: Dict[Tuple[str, ...], int] = {}  # fetches -> bytes of inputs with which they were light
+        self._light = light_runs.LightRuns(not waits)
         self._graph = graph
         self._session = session
         self._api = _session_module()
@@ -112,19 +102,11 @@ class SavedModel:
         """
         feed_dict = {self._tensor(name, "feed"): array for name, array in feeds}
         outputs = [self._tensor(name, "fetch") for name in fetches]
-        if self._waits or (timeout_ms is not None and timeout_ms < _LEAST_TIMEOUT_MS):
-            return self._run(feed_dict, outputs, b"" if timeout_ms is None else _run_options(timeout_ms))
-        key = tuple(fetches)
-        size = sum(array.nbytes if array.dtype.kind != "O" else 1 << 62 for array in feed_dict.values())
+        key, size = tuple(fetches), light_runs.size_of(list(feed_dict.values()))
+        how = self._light.choose(key, size, timeout_ms)
         started = time.perf_counter()
-        if size <= self._light.get(key, -1):
-            answer = self._run(feed_dict, outputs, _IN_CALLER)
-            if time.perf_counter() - started > 10 * _LIGHT_SECONDS:
-                self._light.pop(key, None)
-            return answer
-        answer = self._run(feed_dict, outputs, b"" if timeout_ms is None else _run_options(timeout_ms))
-        if time.perf_counter() - started < _LIGHT_SECONDS and size < 1 << 62 and (key in self._light or len(self._light) < _MOST_LIGHT):
-            self._light[key] = size
+        answer = self._run(feed_dict, outputs, light_runs.run_options(how, timeout_ms))
+        self._light.learn(key, size, how, time.perf_counter() - started)
         return answer
 
     def _run(self, feed_dict: Dict[Any, Any], outputs: List[Any], run_options: bytes) -> List[Any]:
@@ -156,17 +138,6 @@ class SavedModel:
         self._session.close()
         self._tensors.clear()
         self._session = self._graph = None
-
-
-def _run_options(timeout_ms: int) -> bytes:
-    """A serialized RunOptions: timeout_in_ms is int64 field 2. Zero means no limit there, so 1 is the least."""
-    answer = bytearray(b"\x10")
-    value = max(timeout_ms, 1)
-    while value > 127:
-        answer.append(value & 127 | 128)
-        value >>= 7
-    answer.append(value)
-    return bytes(answer)
 
 
 def load(path: str, tags: Sequence[str], options: SessionOptions) -> SavedModel:
@@ -215,7 +186,7 @@ def load(path: str, tags: Sequence[str], options: SessionOptions) -> SavedModel:
 
 def _may_wait(graph_def: Any) -> bool:
     nodes = [graph_def.node] + [function.node_def for function in graph_def.library.function]
-    return any(_WAITING.search(op) for op in {node.op for group in nodes for node in group})
+    return light_runs.may_wait({node.op for group in nodes for node in group})
 
 
 def read_records(path: str) -> Iterator[bytes]:

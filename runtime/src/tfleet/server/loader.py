@@ -4,7 +4,7 @@ import os
 from typing import Any, List, Optional, Tuple
 
 from .. import wire
-from . import batching, executor, platform_config, storage, tflite, warmup
+from . import batching, executor, native, platform_config, storage, tflite, warmup
 from . import config as configs
 from .flags import Flags
 from .lifecycle import Harness
@@ -106,7 +106,8 @@ class Loader:
     def _servable(self, path: str) -> Any:
         if self._settings.tflite is not None and os.path.exists(os.path.join(path, tflite.FILE)):
             return tflite.load(path, *self._settings.tflite)
-        return executor.load(path, self._settings.tags, self._settings.session)
+        loaded = native.load(path, self._settings.tags, self._settings.session)
+        return loaded or executor.load(path, self._settings.tags, self._settings.session)
 
     def _batched(self, servable: Any, path: str) -> Any:
         if self._pool is None:

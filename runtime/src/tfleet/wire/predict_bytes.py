@@ -9,12 +9,12 @@ from functools import lru_cache
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from tfleet.wire import tensors, varint
+from tfleet.wire.fields import LENGTH_DELIMITED, fields
 from tfleet.wire.messages import TYPES
 
 _LEAST = 1 << 16
 """Bytes of a message, or of a field, from which on cutting pays."""
 
-_VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5  # wire types
 _REQUEST, _RESPONSE, _TENSOR = (TYPES[name] for name in ("PredictRequest", "PredictResponse", "TensorProto"))
 _INPUTS = _REQUEST.DESCRIPTOR.fields_by_name["inputs"].number
 _OUTPUTS = _RESPONSE.DESCRIPTOR.fields_by_name["outputs"].number
@@ -22,7 +22,6 @@ _KEY, _VALUE = 1, 2  # fields of every map entry
 _CUT = {_TENSOR.DESCRIPTOR.fields_by_name[name].number: (name, size) for name, size in tensors.CUTTABLE.items()}
 
 Cut = Tuple[str, memoryview]
-_Field = Tuple[int, int, int, int, int]  # number, wire type, start with its tag, start of its content, end
 
 
 def read_request(data: bytes) -> Tuple[Any, Dict[str, Cut]]:
@@ -44,8 +43,8 @@ def _cut_request(data: memoryview) -> Optional[Tuple[bytes, Dict[str, Cut]]]:
     cuts: Dict[str, Cut] = {}
     aliases: List[str] = []
     rest: List[Any] = []
-    for number, kind, start, content, end in _fields(data, 0, len(data)):
-        if number != _INPUTS or kind != _LENGTH_DELIMITED:
+    for number, kind, start, content, end in fields(data, 0, len(data)):
+        if number != _INPUTS or kind != LENGTH_DELIMITED:
             rest.append(data[start:end])
             continue
         alias, cut, parts = _cut_entry(data, content, end)
@@ -60,47 +59,24 @@ def _cut_request(data: memoryview) -> Optional[Tuple[bytes, Dict[str, Cut]]]:
 
 def _cut_entry(data: memoryview, start: int, end: int) -> Tuple[str, Optional[Cut], List[Any]]:
     """The key of a map entry, the values of its tensor if they are large and in one piece, and the parts of the rest."""
-    entry = _fields(data, start, end)
-    if sorted(field[0] for field in entry) != [_KEY, _VALUE] or any(field[1] != _LENGTH_DELIMITED for field in entry):
+    entry = fields(data, start, end)
+    if sorted(field[0] for field in entry) != [_KEY, _VALUE] or any(field[1] != LENGTH_DELIMITED for field in entry):
         raise ValueError("an entry with something twice, or without a key")
     (_, _, key_start, key, key_end), (_, _, _, value, value_end) = sorted(entry)
-    tensor = _fields(data, value, value_end)
+    tensor = fields(data, value, value_end)
     values = [field for field in tensor if field[0] in _CUT]
     cut: Optional[Cut] = None
     if len(values) == 1:
         number, kind, _, content, content_end = values[0]
         name, size = _CUT[number]
-        if kind == _LENGTH_DELIMITED and content_end - content >= _LEAST // 4 and (content_end - content) % size == 0:
+        if kind == LENGTH_DELIMITED and content_end - content >= _LEAST // 4 and (content_end - content) % size == 0:
             cut = (name, data[content:content_end])
     kept = [data[field[2]:field[4]] for field in tensor if cut is None or field is not values[0]]
     return str(data[key:key_end], "utf-8"), cut, [data[key_start:key_end]] + _delimited(_VALUE, kept)
 
 
-def _fields(data: memoryview, position: int, end: int) -> List[_Field]:
-    """The fields of a message. Raises ValueError if they do not end where the message does."""
-    found = []
-    while position < end:
-        start = position
-        tag, position = varint.decode_one(data, position)
-        kind = tag & 7
-        content = position
-        if kind == _VARINT:
-            _, position = varint.decode_one(data, position)
-        elif kind == _LENGTH_DELIMITED:
-            length, content = varint.decode_one(data, position)
-            position = content + length
-        elif kind in (_FIXED64, _FIXED32):
-            position += 8 if kind == _FIXED64 else 4
-        else:
-            raise ValueError("a group")
-        found.append((tag >> 3, kind, start, content, position))
-        if position > end or len(found) > 1000:
-            raise ValueError("the message is cut off, or has very many fields")
-    return found
-
-
 def _delimited(number: int, parts: List[Any]) -> List[Any]:
-    return [varint.encode_one(number << 3 | _LENGTH_DELIMITED), varint.encode_one(sum(map(len, parts)))] + parts
+    return [varint.encode_one(number << 3 | LENGTH_DELIMITED), varint.encode_one(sum(map(len, parts)))] + parts
 
 
 def response(model: str, version: int, signature: str, outputs: Mapping[str, Any], as_content: bool = False) -> bytes:

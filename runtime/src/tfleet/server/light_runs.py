@@ -1,0 +1,75 @@
+"""Which runs of a model are so light that the thread of the request should make them itself.
+
+Handing a run to TensorFlow's threads and waiting for it costs 30 microseconds, and giving up Python's lock meanwhile and getting
+it back among other requests up to 100: many times what a small model takes. So a run like one that was finished quickly is
+made in the thread of the request, and if that takes next to no time, without giving up the lock. Nothing can stop such a run,
+so those whose time depends on more than the size of their inputs, or that wait for something, never are.
+"""
+import re
+from typing import Dict, Iterable, Optional, Sequence, Tuple
+
+NORMAL, IN_CALLER, WITH_LOCK = range(3)
+
+_QUICK_SECONDS = 0.0005  # to be run in the thread of the request
+_INSTANT_SECONDS = 0.0001  # there, to keep the lock
+_SLOW_FACTOR = 10  # so much above its limit a run loses its place
+_LEAST_TIMEOUT_MS = 100
+_MOST_KINDS = 64  # kinds of runs that are remembered: clients choose the outputs
+_WAITING = re.compile("While|Enter|NextIteration|Queue|Barrier|Stage|Iterator|Dataset|PyFunc|Batch$|BatchFunction|Collective|Recv|Mutex")
+
+
+def may_wait(ops: Iterable[str]) -> bool:
+    """Whether a graph with these kinds of operations may loop or wait."""
+    return any(_WAITING.search(op) for op in ops)
+
+
+class LightRuns:
+    """What is known of one model's runs. allowed: False for a model whose runs may wait."""
+
+    def __init__(self, allowed: bool) -> None:
+        self._allowed = allowed
+        self._known: Dict[Tuple[str, ...], Tuple[int, int]] = {}  # fetches -> bytes of inputs, how to run
+
+    def choose(self, fetches: Tuple[str, ...], size: Optional[int], timeout_ms: Optional[int]) -> int:
+        """How to run. size: bytes of the inputs, None if the time depends on more than these."""
+        if not self._allowed or size is None or (timeout_ms is not None and timeout_ms < _LEAST_TIMEOUT_MS):
+            return NORMAL
+        limit, how = self._known.get(fetches, (-1, NORMAL))
+        return how if size <= limit else NORMAL
+
+    def learn(self, fetches: Tuple[str, ...], size: Optional[int], how: int, seconds: float) -> None:
+        """A run that was made so took so long."""
+        if not self._allowed or size is None:
+            return
+        if how == NORMAL:
+            if seconds < _QUICK_SECONDS and (fetches in self._known or len(self._known) < _MOST_KINDS):
+                self._known[fetches] = (size, IN_CALLER)
+        elif seconds > _SLOW_FACTOR * _QUICK_SECONDS:
+            self._known.pop(fetches, None)
+        elif how == IN_CALLER and seconds < _INSTANT_SECONDS:
+            self._known[fetches] = (size, WITH_LOCK)
+        elif how == WITH_LOCK and seconds > _SLOW_FACTOR * _INSTANT_SECONDS:
+            self._known[fetches] = (size, IN_CALLER)
+
+
+def size_of(arrays: Sequence) -> Optional[int]:
+    """The bytes of numeric arrays, None if there are strings: what these hold may take any time."""
+    if any(array.dtype.kind == "O" for array in arrays):
+        return None
+    return sum(array.nbytes for array in arrays)
+
+
+def run_options(how: int, timeout_ms: Optional[int]) -> bytes:
+    """A serialized RunOptions: inter_op_thread_pool -1 (field 3) is the caller; timeout_in_ms is int64 field 2, where zero means
+    no limit, so 1 is the least."""
+    if how != NORMAL:
+        return b"\x18" + b"\xff" * 9 + b"\x01"
+    if timeout_ms is None:
+        return b""
+    answer = bytearray(b"\x10")
+    value = max(timeout_ms, 1)
+    while value > 127:
+        answer.append(value & 127 | 128)
+        value >>= 7
+    answer.append(value)
+    return bytes(answer)
