@@ -1,14 +1,13 @@
 """The heart of the server: the configured models, their labels, and the version that a request means."""
 import logging
 import threading
-from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Set
 
 from .. import wire
 from . import config as configs
 from . import states, storage
 from .flags import CPUS, Flags
-from .lifecycle import Harness, Loader, Manager
+from .lifecycle import Loader, Manager
 from .metrics import Metrics
 from .start_guard import StartGuard
 from .status import UNKNOWN, StatusError, failed_precondition, invalid_argument, not_found
@@ -146,15 +145,13 @@ class ServerCore:
 
     # Requests
 
-    @contextmanager
-    def use(self, spec: Optional[Any]) -> Iterator[Harness]:
-        """The harness a ModelSpec means (None: the request had none); held while the block runs. Raises StatusError."""
+    def use(self, spec: Optional[Any]) -> Any:
+        """A context: the harness a ModelSpec means (None: the request had none), held while the block runs. Raises StatusError."""
         if spec is None:
             raise invalid_argument("Missing ModelSpec")
         if not spec.name:
             raise invalid_argument("ModelSpec has no name specified.")
-        with self.manager.use(spec.name, self._version(spec)) as harness:
-            yield harness
+        return self.manager.use(spec.name, self._version(spec))
 
     def _version(self, spec: Any) -> Optional[int]:
         choice = spec.WhichOneof("version_choice")

@@ -6,10 +6,9 @@ action per model and tick; a version leaves the serving map first, then its last
 import logging
 import threading
 import time
-from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
-from . import states, storage
+from . import memory, states, storage
 from .start_guard import StartGuard
 from .status import INTERNAL, StatusError, not_found
 
@@ -88,6 +87,25 @@ class _Slots:
             self._free.notify_all()
 
 
+class _Use:
+    """A harness in use: every request passes here, and a context made of a generator would take four times as long."""
+
+    __slots__ = ("_harness", "_manager", "_model", "_version")
+
+    def __init__(self, manager: "Manager", model: str, version: Optional[int]) -> None:
+        self._manager = manager
+        self._model = model
+        self._version = version
+        self._harness: Any = None
+
+    def __enter__(self) -> Harness:
+        self._harness = self._manager.enter(self._model, self._version)
+        return self._harness
+
+    def __exit__(self, *unused: Any) -> None:
+        self._harness.leave()
+
+
 class Manager:
     """Brings the versions in memory towards the aspired ones. Its thread starts with start() and ends with stop()."""
 
@@ -148,23 +166,22 @@ class Manager:
 
     # Use by requests
 
-    @contextmanager
-    def use(self, model: str, version: Optional[int] = None) -> Iterator[Harness]:
-        """The READY harness of a version, or of the highest one; it stays in memory while the block runs.
+    def use(self, model: str, version: Optional[int] = None) -> "_Use":
+        """A context: the READY harness of a version, or of the highest one; it stays in memory while the block runs.
 
-        Raises StatusError NOT_FOUND if it is not being served.
+        Entering raises StatusError NOT_FOUND if it is not being served.
         """
+        return _Use(self, model, version)
+
+    def enter(self, model: str, version: Optional[int]) -> Harness:
+        """The harness for use(), with one more user. Raises StatusError."""
         while True:
             harness = self._latest.get(model) if version is None else self._serving.get(model, {}).get(version)
             if harness is None:
                 request = "Latest(%s)" % model if version is None else "Specific(%s, %d)" % (model, version)
                 raise not_found("Servable not found for request: " + request)
             if harness.enter():
-                break
-        try:
-            yield harness
-        finally:
-            harness.leave()
+                return harness
 
     def is_available(self, model: str, version: int) -> bool:
         return version in self._serving.get(model, {})
@@ -286,6 +303,7 @@ class Manager:
             except Exception:
                 log.exception("Unloading servable version %s met an unexpected error", harness)
             harness.servable = None
+            memory.give_back()
         with self._lock:
             harness.state = _GONE
         self._board.publish(harness.model, harness.version, states.END)

@@ -12,7 +12,7 @@ from typing import Any, List, Optional
 
 from .. import __version__
 from . import config as configs
-from . import executor, grpc_service, loader, method_names, rest
+from . import executor, grpc_service, loader, memory, method_names, rest
 from . import flags as flag_table
 from .core import ServerCore, poll_config_file
 from .start_guard import StartGuard
@@ -129,6 +129,7 @@ class Server:
         _need_tensorflow()
         chosen.session.proto()  # what is wrong with it would be wrong for every version
         self._loader = loader.Loader(chosen, self.core.metrics, flags.flush_filesystem_caches)
+        memory.settle()
         self._guard.open()
         self.core.start(config)
         self._started = True

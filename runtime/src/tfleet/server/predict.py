@@ -64,12 +64,47 @@ def run(metrics: Metrics, harness: Harness, signature: Any, inputs: Mapping, out
     wanted aliases, empty for all; api: the label of the latency metric. Raises StatusError.
     """
     method_names.check_predict(signature)
-    feeds = _feeds(signature, inputs)
-    wanted = _wanted(signature, output_filter)
+    names = _names(signature)
+    feeds = names.feeds(inputs) or _feeds(signature, inputs)
+    wanted = _wanted(signature, output_filter) if output_filter else names.wanted
+    fetches = [signature.outputs[alias].name for alias in wanted] if output_filter else names.fetches
     started = time.time()
-    arrays = harness.servable.run(feeds, [signature.outputs[alias].name for alias in wanted], timeout_ms)
+    arrays = harness.servable.run(feeds, fetches, timeout_ms)
     metrics.runtime_latency.observe((time.time() - started) * 1e6, harness.model, api, "TF1")
     return OrderedDict(zip(wanted, arrays))
+
+
+class _Names:
+    """The names in a signature, taken out of the message once: every request needs them, and messages are slow to ask."""
+
+    def __init__(self, signature: Any) -> None:
+        self.signature = signature
+        self._tensors = [(alias, signature.inputs[alias].name) for alias in sorted(signature.inputs)]
+        self.wanted = sorted(signature.outputs)
+        self.fetches = [signature.outputs[alias].name for alias in self.wanted]
+
+    def feeds(self, inputs: Mapping) -> Optional[List[Any]]:
+        """The feeds if the inputs are exactly those of the signature and can be decoded; None if there is more to say."""
+        if len(inputs) != len(self._tensors) or not all(alias in inputs for alias, _ in self._tensors):
+            return None
+        try:
+            return [(name, inputs[alias]) for alias, name in self._tensors]
+        except ValueError:
+            return None
+
+
+_MOST_NAMES = 1000
+_known_names: Dict[int, _Names] = {}
+
+
+def _names(signature: Any) -> _Names:
+    # By the message's id: it cannot be hashed. The entry keeps the message, so that no other one gets the id.
+    found = _known_names.get(id(signature))
+    if found is None:
+        if len(_known_names) >= _MOST_NAMES:
+            _known_names.clear()
+        found = _known_names[id(signature)] = _Names(signature)
+    return found
 
 
 def _feeds(signature: Any, inputs: Mapping) -> List[Any]:
@@ -107,8 +142,6 @@ def _feeds(signature: Any, inputs: Mapping) -> List[Any]:
 
 
 def _wanted(signature: Any, output_filter: Sequence[str]) -> List[str]:
-    if not output_filter:
-        return sorted(signature.outputs)
     seen: List[str] = []
     for alias in output_filter:
         if alias not in signature.outputs:
