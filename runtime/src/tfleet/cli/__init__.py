@@ -17,12 +17,16 @@ from tfleet import __version__
 COMMANDS = {
     "export": "build a SavedModel from a frozen graph, a SavedModel or a Keras file",
     "inspect": "show signatures, tensors and ops of a SavedModel or a frozen graph",
+    "tfrecord": "write, read and check TFRecord files of labelled pictures",
     "warmup": "write the requests that a model server runs before it serves a version",
     "serve": "serve models with TensorFlow Serving's flags, files and protocol",
     "predict": "send requests to a model server and check the answers",
+    "golden": "record what a build answers, for every later build to be held to",
+    "parity": "compare two builds or servers of a model",
     "status": "show, or wait for, the versions that a model server serves",
     "config": "check or import a model server's configuration files",
     "reload": "give a running model server another model.config",
+    "probe": "show TensorFlow's version, its GPUs, and whether TensorRT can be used",
 }
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130

@@ -8,7 +8,8 @@ import numpy as np
 
 _POLYNOMIAL = 0x82F63B78  # Castagnoli's, reflected
 _MASK = 0xA282EAD8
-_LANES = 1024
+_STEPS_OF_A_LANE = 32
+_WIDE_FROM = 4096
 
 
 def _table() -> np.ndarray:
@@ -24,35 +25,42 @@ _STEPS: List[int] = _TABLE.tolist()
 
 def crc32c(data: bytes) -> int:
     """The CRC-32C of the bytes."""
-    register, done = _wide(data) if len(data) >= 64 * _LANES else (0xFFFFFFFF, 0)
+    register, done = _wide(data) if len(data) >= _WIDE_FROM else (0xFFFFFFFF, 0)
     for octet in data[done:]:
         register = _STEPS[(register ^ octet) & 0xFF] ^ register >> 8
     return register ^ 0xFFFFFFFF
 
 
 def _wide(data: bytes) -> Tuple[int, int]:
-    """The register after as many bytes as fill all lanes evenly, and how many bytes that are.
+    """The register after as many bytes as fill a power of two of lanes evenly, and how many bytes that are.
 
-    The data is cut into lanes that advance together, a byte in each step. The register is linear over GF(2), so 32 more
-    lanes, one for each of its bits, followed by zeros, tell what the length of a lane does to the register before it.
+    The data is cut into lanes that advance together, a byte in each step, and are then folded pairwise: the register is linear over GF(2),
+    so what a lane adds to the register before it is that register moved on by the lane's length, which a matrix of 32 columns does.
     """
-    length = len(data) // _LANES
-    done = length * _LANES
-    steps = np.ascontiguousarray(np.frombuffer(data, np.uint8, done).reshape(_LANES, length).T)
-    registers = np.zeros(_LANES + 32, np.uint32)
-    registers[_LANES:] = np.uint32(1) << np.arange(32, dtype=np.uint32)
+    lanes = 1 << (len(data) // _STEPS_OF_A_LANE).bit_length() - 1
+    length = len(data) // lanes
+    steps = np.ascontiguousarray(np.frombuffer(data, np.uint8, lanes * length).reshape(lanes, length).T)
+    registers = np.zeros(lanes + 32, np.uint32)
+    registers[0] = 0xFFFFFFFF
+    # 32 more lanes, one for each bit of a register, followed by zeros: the columns of the matrix for one lane's length.
+    registers[lanes:] = np.uint32(1) << np.arange(32, dtype=np.uint32)
     for step in steps:
-        registers[:_LANES] ^= step
+        registers[:lanes] ^= step
         registers = _TABLE[registers & np.uint32(0xFF)] ^ registers >> np.uint32(8)
-    moved: List[int] = registers[_LANES:].tolist()
-    register = 0xFFFFFFFF
-    for lane in registers[:_LANES].tolist():
-        shifted = lane
-        for bit in range(32):
-            if register >> bit & 1:
-                shifted ^= moved[bit]
-        register = shifted
-    return register, done
+    columns, registers = registers[lanes:], registers[:lanes]
+    while len(registers) > 1:
+        registers = _moved(columns, registers[0::2]) ^ registers[1::2]
+        columns = _moved(columns, columns)
+    return int(registers[0]), lanes * length
+
+
+def _moved(columns: np.ndarray, registers: np.ndarray) -> np.ndarray:
+    """Each register times the matrix: the exclusive or of the columns that its bits choose."""
+    tables = np.zeros((4, 256), np.uint32)
+    for bit in range(8):
+        tables[:, 1 << bit:2 << bit] = tables[:, :1 << bit] ^ columns[bit::8, np.newaxis]
+    octets = registers.astype("<u4").view(np.uint8).reshape(-1, 4)
+    return tables[0][octets[:, 0]] ^ tables[1][octets[:, 1]] ^ tables[2][octets[:, 2]] ^ tables[3][octets[:, 3]]
 
 
 def _masked(data: bytes) -> bytes:

@@ -242,3 +242,12 @@ def test_what_tensorflow_writes_is_read(tmp_path, tf):
 
 def test_formats_are_told_by_their_first_bytes():
     assert [features.image_format(picture(form=form)) for form in ("PNG", "JPEG", "GIF", "BMP", "TIFF")] == ["png", "jpeg", "gif", "bmp", None]
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 4095, 4096, 4097, 8191, 8192, 65536 + 31, 300001])
+def test_sums_are_the_same_however_they_are_computed(size, monkeypatch):
+    data = np.random.RandomState(size).bytes(size)
+    wide = tfrecord.crc32c(data)
+    monkeypatch.setattr(tfrecord, "_WIDE_FROM", 2**40)
+    assert wide == tfrecord.crc32c(data)
+    assert tfrecord.crc32c(b"123456789") == 0xE3069283
