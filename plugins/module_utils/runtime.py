@@ -6,8 +6,8 @@ Modules never import TensorFlow, NumPy or gRPC: what needs them is a ``tfleet`` 
 JSON object on its standard output is the module's result. This is the only place that knows time-outs and that turns a killed or
 aborted process into a sentence saying what to do. Standard library only, Python 3.6.
 
-The pure functions at the top need neither Ansible nor a process. ``Runtime`` starts the command; whoever runs it elsewhere (a
-throw-away container) overrides ``Runtime.argv`` and ``Runtime.where`` and keeps the rest.
+The pure functions at the top need neither Ansible nor a process. ``Runtime`` starts the command on the host;
+``container_runtime.ContainerRuntime`` starts it in a throw-away container and keeps everything else.
 """
 
 import json
@@ -23,6 +23,9 @@ RUNTIME_ARGUMENT_SPEC = {
     "runtime": {"type": "path", "default": "tfleet"},
     "runtime_timeout": {"type": "int", "default": 600},
     "runtime_env": {"type": "dict", "default": {}},
+    "runtime_image": {"type": "str", "default": ""},
+    "runtime_memory": {"type": "str", "default": ""},
+    "runtime_gpu": {"type": "str", "default": ""},
 }
 
 _SECRET_NAME = re.compile(r"pass|secret|token|credential|auth|api[_-]?key|access[_-]?key|private", re.IGNORECASE)
@@ -194,6 +197,11 @@ def describe_exit(returncode, name, where, stderr=""):
     )
 
 
+def reaching(address):
+    """What a command needs in order to reach a model server at this address, as keywords of ``Runtime.run``."""
+    return {"reads": [address[len("unix:"):]]} if address.startswith("unix:") else {"network": True}
+
+
 def parse_answer(stdout):
     """The one JSON object that ``stdout`` holds, or None if it holds anything else."""
     try:
@@ -216,8 +224,11 @@ class Runtime(object):
         self.env = dict(env or {})
         self.timeout = timeout
 
-    def argv(self, name, args):
-        """The argument vector of one command. Raises RuntimeMissing if the command does not exist here."""
+    def argv(self, name, args, reads=(), writes=(), network=False):  # noqa: ARG002 only a container must be given them
+        """The argument vector of one command; on the host it may read, write and connect anyway.
+
+        Raises RuntimeMissing if the command does not exist here.
+        """
         environment = child_environment(os.environ, self.env)
         found = find_command(self.command, environment.get("PATH"))
         if found is None:
@@ -236,16 +247,27 @@ class Runtime(object):
             return "host %s (%s)" % (platform.node(), found)
         return "host %s (%s, interpreter %s)" % (platform.node(), found, interpreter)
 
-    def run(self, name, args=(), stdin=None):
+    def describe(self, returncode, name, stderr):
+        """The sentence for a command that ended without an answer."""
+        return describe_exit(returncode, name, self.where(), stderr)
+
+    def end(self, process):
+        """End a command that takes too long, with all it started. Returns what it wrote on standard error."""
+        return _end(process)
+
+    def run(self, name, args=(), stdin=None, reads=(), writes=(), network=False):
         """Run ``tfleet <name> <args> --json`` and return its answer.
 
         :param stdin: text for the command's standard input; None gives it an empty one
+        :param reads: absolute paths of files and directories among ``args`` that the command reads, if they exist
+        :param writes: absolute paths that it makes or replaces
+        :param network: whether it talks to a server
         :raises RuntimeFailure: with the runtime's own message if it answered ``ok: false``, or with a sentence of ours if it could
             not answer (missing, killed, aborted, too slow, not JSON)
         """
         args = [str(arg) for arg in args]
         secrets = secret_values(self.env, args)
-        argv = self.argv(name, args)
+        argv = self.argv(name, args, reads, writes, network)
         try:
             process = subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=child_environment(os.environ, self.env), start_new_session=True
@@ -260,14 +282,14 @@ class Runtime(object):
         answer = parse_answer(stdout)
         known = {"rc": process.returncode, "stderr": last_lines(stderr)}
         if answer is None:
-            raise RuntimeFailure(describe_exit(process.returncode, name, self.where(), stderr), known)
+            raise RuntimeFailure(self.describe(process.returncode, name, stderr), known)
         answer = redact_result(answer, secrets)
         if answer["ok"] and process.returncode == 0:
             return answer
         known.update(answer)
         if answer["ok"]:
-            raise RuntimeFailure(describe_exit(process.returncode, name, self.where(), stderr), known)
-        raise RuntimeFailure(answer.get("msg") or describe_exit(process.returncode, name, self.where(), stderr), known)
+            raise RuntimeFailure(self.describe(process.returncode, name, stderr), known)
+        raise RuntimeFailure(answer.get("msg") or self.describe(process.returncode, name, stderr), known)
 
     def _communicate(self, process, name, stdin, secrets):
         """Standard output and error as text; ends the whole process group when the time is up."""
@@ -275,7 +297,7 @@ class Runtime(object):
             stdout, stderr = process.communicate((stdin or "").encode("utf-8"), timeout=self.timeout)
             return stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace")
         except subprocess.TimeoutExpired:
-            stderr = _end(process)
+            stderr = self.end(process)
         text = redact(stderr.decode("utf-8", "replace"), secrets)
         tail = last_lines(text)
         raise RuntimeFailure(
@@ -303,4 +325,9 @@ def runtime_of(module):
     """The Runtime that an AnsibleModule's parameters name; secrets of ``runtime_env`` are masked in all the module prints."""
     params = module.params
     module.no_log_values.update(secret_values(params["runtime_env"]))
+    if params["runtime_image"]:
+        # Here, because that module builds on this one.
+        from ansible_collections.tfleet.serving.plugins.module_utils.container_runtime import ContainerRuntime
+
+        return ContainerRuntime(params["runtime_image"], params["runtime_env"], params["runtime_timeout"], params["runtime_memory"], params["runtime_gpu"])
     return Runtime(params["runtime"], params["runtime_env"], params["runtime_timeout"])

@@ -168,7 +168,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
-from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RUNTIME_ARGUMENT_SPEC, RuntimeFailure, runtime_of
+from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RUNTIME_ARGUMENT_SPEC, RuntimeFailure, reaching, runtime_of
 from ansible_collections.tfleet.serving.plugins.module_utils.server_answers import allow, not_there_yet
 
 # The kernel takes at most 128 KiB in one argument.
@@ -206,8 +206,11 @@ def predict(params, runtime, check_mode, directory):
     args = arguments(params, check_mode, directory)
     allow(runtime, params["timeout"])
     files = [params["golden"], params["label_map"]] + (params["images"] or [])
+    needs = reaching(params["address"])
+    needs["reads"] = [path for path in files if path] + _input_files(params, directory) + needs.get("reads", [])
+    needs["writes"] = [params["annotate"]] if params["annotate"] and not check_mode else []
     try:
-        answer = runtime.run("predict", args)
+        answer = runtime.run("predict", args, **needs)
     except RuntimeFailure as failure:
         if not (check_mode and not_there_yet(failure, [path for path in files if path])):
             raise
@@ -227,6 +230,12 @@ def _input(alias, value, directory):
     with open(path, "w") as stream:
         stream.write(text)
     return "%s=%s" % (alias, path)
+
+
+def _input_files(params, directory):
+    """Files behind the inputs: those that the caller names, and those that were too long for an argument."""
+    named = [value for value in (params["inputs"] or {}).values() if isinstance(value, str) and os.path.isabs(value)]
+    return named + ([directory] if params["inputs"] else [])
 
 
 def main():

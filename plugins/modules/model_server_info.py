@@ -117,7 +117,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
-from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RUNTIME_ARGUMENT_SPEC, RuntimeFailure, RuntimeMissing, runtime_of
+from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RUNTIME_ARGUMENT_SPEC, RuntimeFailure, RuntimeMissing, reaching, runtime_of
 from ansible_collections.tfleet.serving.plugins.module_utils.server_answers import allow, unknown_model, unreachable
 
 # No model can have this name, so a server that says it does not know it is there.
@@ -152,14 +152,14 @@ def info(params, runtime, check_mode):
 def _config(runtime, path):
     if path is None or not os.path.exists(path):
         return {"models": [], "warnings": []}
-    answer = runtime.run("config", ["check", "--kind", "model", path])
+    answer = runtime.run("config", ["check", "--kind", "model", path], reads=[path])
     return {"models": answer["models"], "warnings": answer["warnings"]}
 
 
 def _wait(runtime, params):
     wanted = ["%s=%d" % (item["name"], item["version"]) for item in params["wait"]]
     try:
-        runtime.run("status", [*_where(params), "--wait", *wanted])
+        runtime.run("status", [*_where(params), "--wait", *wanted], **reaching(params["address"]))
     except RuntimeFailure as failure:
         name = failure.result.get("model")
         if failure.result.get("state") != "END":
@@ -178,7 +178,7 @@ def _status(runtime, params, configured):
     asked = names or [_NOBODY]
     while asked:
         try:
-            answer = runtime.run("status", [*_where(params), *("--model=" + name for name in asked)])
+            answer = runtime.run("status", [*_where(params), *("--model=" + name for name in asked)], **reaching(params["address"]))
         except RuntimeFailure as failure:
             if unreachable(failure):
                 return {"reachable": False, "models": {}, "msg": str(failure)}

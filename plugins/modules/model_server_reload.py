@@ -82,7 +82,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
-from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RUNTIME_ARGUMENT_SPEC, RuntimeMissing, runtime_of
+from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RUNTIME_ARGUMENT_SPEC, RuntimeMissing, reaching, runtime_of
 from ansible_collections.tfleet.serving.plugins.module_utils.server_answers import allow
 
 
@@ -97,15 +97,22 @@ def reload(params, runtime, check_mode):
     result = {"changed": True, "address": params["address"], "models": []}
     if not check_mode:
         allow(runtime, params["timeout"])
-        answer = runtime.run("reload", ["--address", params["address"], "--config=" + params["config_file"], "--timeout", "%g" % params["timeout"]])
+        needs = reaching(params["address"])
+        needs["reads"] = [params["config_file"], *needs.get("reads", [])]
+        answer = runtime.run(
+            "reload", ["--address", params["address"], "--config=" + params["config_file"], "--timeout", "%g" % params["timeout"]], **needs)
         return dict(result, models=answer["models"])
     result["msg"] = "Would send %s to %s." % (params["config_file"], params["address"])
     if os.path.exists(params["config_file"]):
         try:
-            result["models"] = [model["name"] for model in runtime.run("config", ["check", "--kind", "model", params["config_file"]])["models"]]
+            result["models"] = [model["name"] for model in _check(runtime, params["config_file"])["models"]]
         except RuntimeMissing as missing:
             result["msg"] += " It could not be checked: %s" % missing
     return result
+
+
+def _check(runtime, path):
+    return runtime.run("config", ["check", "--kind", "model", path], reads=[path])
 
 
 def main():

@@ -190,7 +190,9 @@ def present(params, runtime, check_mode):
     before = on_disk(dest)
     args, stdin = export_arguments(params, check_mode)
     try:
-        answer = runtime.run("export", args, stdin)
+        # A dry run looks at what is there already.
+        source = {"network": True} if "://" in params["src"] else {"reads": [params["src"]]}
+        answer = runtime.run("export", args, stdin, writes=[params["dest"]], **source)
     except RuntimeFailure as failure:
         if not check_mode or not (isinstance(failure, RuntimeMissing) or failure.result.get("missing")):
             raise

@@ -102,7 +102,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RUNT
 def info(params, runtime, check_mode):
     """What ``tfleet inspect`` answers. Raises RuntimeFailure."""
     try:
-        answer = runtime.run("inspect", [params["path"]])
+        answer = runtime.run("inspect", [params["path"]], reads=[params["path"]])
     except RuntimeFailure as failure:
         if not check_mode or not (isinstance(failure, RuntimeMissing) or failure.result.get("missing")):
             raise
