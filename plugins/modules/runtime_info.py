@@ -84,7 +84,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RUNTIME_ARGUMENT_SPEC, RuntimeFailure, RuntimeMissing, runtime_of
 
 NO_TENSORRT = {"usable": False, "linked": None, "loaded": None, "reason": "not known yet"}
-NOTHING_YET = dict(tensorflow=None, python=None, cuda=None, gpus=[], tensorrt=NO_TENSORRT)  # type: dict
+NOTHING_YET: dict = {"tensorflow": None, "python": None, "cuda": None, "gpus": [], "tensorrt": NO_TENSORRT}
 
 
 def info(params, runtime, check_mode):
