@@ -1,18 +1,14 @@
 """``tfleet export``: a SavedModel with declared signatures, built beside its destination and renamed into place."""
 
 import errno
-import fcntl
-import glob
 import os
 import shlex
-import shutil
-import tempfile
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
-from tfleet import files
 from tfleet.convert import framework, frozen_graph, graph, keras_file, provenance, saved_model, signatures
 from tfleet.convert import source as sources
 from tfleet.convert.encoding import Encoded
+from tfleet.convert.workspace import Workspace, publish, put, sweep
 from tfleet.errors import TfleetError
 
 # Files of a SavedModel folder that belong to the bytes of its saved_model.pb or to a release of it, not to the model.
@@ -57,7 +53,7 @@ def export(
     dest = os.path.abspath(os.path.expanduser(dest))
     parent = _existing_parent(dest)
     if not dry_run:
-        _sweep(dest)
+        sweep(dest)
     found = sources.identify(source, checksum, None if dry_run else lambda size: _check_room(parent, size))
     _check_apart(found, dest)
     same = _unchanged(dest, found, kind, declared, tags)
@@ -70,7 +66,7 @@ def export(
 
 
 def _export(found: sources.Source, dest: str, kind: str, declared: Optional[signatures.Signatures], tags: List[str], dry_run: bool) -> Dict[str, Any]:
-    with _Workspace(dest, dry_run) as workspace:
+    with Workspace(dest, dry_run) as workspace:
         kind, path = found.open(kind, workspace.folder)
         before = os.stat(path)
         if found.size is None and not dry_run:
@@ -297,84 +293,22 @@ _PLANNERS = {"frozen_graph": _plan_frozen_graph, "saved_model": _plan_saved_mode
 # Writing it
 
 
-class _Workspace(object):
-    """A hidden folder beside the destination, held by a lock while this process lives; for a dry run in the system's temporary folder."""
-
-    def __init__(self, dest: str, dry_run: bool) -> None:
-        self._dest = dest
-        self._dry_run = dry_run
-        self._root: Optional[str] = None
-        self._lock = -1
-
-    def __enter__(self) -> "_Workspace":
-        return self
-
-    def folder(self) -> str:
-        """The folder, made when it is first needed."""
-        if self._root is None:
-            parent = tempfile.gettempdir() if self._dry_run else os.path.dirname(self._dest)
-            os.makedirs(parent, exist_ok=True)
-            self._root = tempfile.mkdtemp(prefix=_prefix(self._dest), dir=parent)
-            self._lock = os.open(self._root, os.O_RDONLY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-        return self._root
-
-    def __exit__(self, *_exception: Any) -> None:
-        if self._root is not None:
-            shutil.rmtree(self._root, ignore_errors=True)
-            os.close(self._lock)
-
-
-def _prefix(dest: str) -> str:
-    return ".%s.tfleet-" % os.path.basename(dest)
-
-
-def _sweep(dest: str) -> None:
-    """Remove what a killed export to the same destination left. A running one holds the lock of its folder."""
-    for folder in glob.glob(os.path.join(glob.escape(os.path.dirname(dest)), glob.escape(_prefix(dest)) + "*")):
-        try:
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            pass
-        finally:
-            os.close(lock)
-
-
 def _write(
-    plan: _Plan, found: sources.Source, dest: str, declared: Optional[signatures.Signatures], tags: List[str], workspace: _Workspace
+    plan: _Plan, found: sources.Source, dest: str, declared: Optional[signatures.Signatures], tags: List[str], workspace: Workspace
 ) -> List[Dict[str, Any]]:
     """Build the folder, make it durable, rename it to ``dest``. Returns the list of its files."""
     built = os.path.join(workspace.folder(), "model")
     os.mkdir(built, 0o755)
-    _put(os.path.join(built, "saved_model.pb"), plan.data)
+    put(os.path.join(built, "saved_model.pb"), plan.data)
     for path, relative in plan.copies:
         target = os.path.join(built, relative)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(path, "rb") as stream:
-            _put(target, iter(lambda: stream.read(_CHUNK), b""))
+            put(target, iter(lambda: stream.read(_CHUNK), b""))
     listed = provenance.file_list(built)
     target = os.path.join(built, provenance.PATH)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     text = provenance.text(found, plan.kind, declared, tags, plan.described, listed, plan.tensorflow_version)
-    _put(target, [text.encode("utf-8")])
-    for folder, _folders, _names in os.walk(built):
-        os.chmod(folder, 0o755)  # noqa: S103 (a server under its own user reads models)
-        files.fsync_directory(folder)
-    os.rename(built, dest)
-    files.fsync_directory(os.path.dirname(dest))
+    put(target, [text.encode("utf-8")])
+    publish(built, dest)
     return listed
-
-
-def _put(path: str, chunks: Iterable[bytes]) -> None:
-    """Write chunks of bytes to a new file and make it durable."""
-    with open(path, "xb") as out:
-        for chunk in chunks:
-            out.write(chunk)
-        out.flush()
-        os.fsync(out.fileno())
-    os.chmod(path, 0o644)
