@@ -26,6 +26,11 @@ options:
     type: str
     choices: [present, original, gathered]
     default: present
+  reboot_modes:
+    description: Names of modes that are known to need a reboot on this board. Check mode, which cannot try, says so for them.
+    type: list
+    elements: str
+    default: []
   record_dir:
     description: Directory of the records of how the host was before.
     type: path
@@ -37,7 +42,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Says what would be done. Whether that needs a reboot is only known once it is tried.
+    description: Says what would be done. Whether a mode that is not one of O(reboot_modes) needs a reboot is only known once it is tried.
   diff_mode:
     support: full
     description: Shows the mode before and after.
@@ -112,7 +117,7 @@ def ensure(params, check_mode):
     result = {"changed": wanted != now, "mode": wanted.name if wanted else None, "modes": [dict(mode._asdict()) for mode in modes],
               "reboot_required": False, "reboot_command": None, "diff": _diff(now, wanted)}
     if check_mode:
-        return result
+        return _needs_reboot(result, now, wanted) if wanted != now and wanted.name in params["reboot_modes"] else result
     if wanted != now:
         if params["state"] == "present":
             # A board that was in none of its modes goes back to the one it starts with.
@@ -120,8 +125,7 @@ def ensure(params, check_mode):
             if before is not None:
                 original.keep({"mode": before.name})
         if power.change_mode(modes, wanted):
-            result.update(changed=False, mode=now.name if now else None, reboot_required=True, diff=_diff(now, now),
-                          reboot_command="/bin/sh -c 'echo YES | nvpmodel -m %d'" % wanted.id)
+            _needs_reboot(result, now, wanted)
     if params["state"] == "original" and not result["reboot_required"]:
         original.forget()
     return result
@@ -131,6 +135,12 @@ def _wanted(params, modes, original, now):
     if params["state"] == "gathered":
         return now
     return power.find_mode(modes, params["mode"] if params["state"] == "present" else original.read()["mode"])
+
+
+def _needs_reboot(result, now, wanted):
+    result.update(changed=False, mode=now.name if now else None, reboot_required=True, diff=_diff(now, now),
+                  reboot_command="/bin/sh -c 'echo YES | nvpmodel -m %d'" % wanted.id)
+    return result
 
 
 def _diff(before, after):
@@ -144,6 +154,7 @@ def main():
         argument_spec={
             "mode": {"type": "str"},
             "state": {"type": "str", "choices": ["present", "original", "gathered"], "default": "present"},
+            "reboot_modes": {"type": "list", "elements": "str", "default": []},
             "record_dir": {"type": "path", "default": DIRECTORY},
             "etc_root": {"type": "path", "default": "/etc"},
         },

@@ -89,6 +89,11 @@ manager:
   returned: success
   type: str
   sample: nvzramconfig
+unit:
+  description: The unit by which it does. Null if nothing manages zram.
+  returned: success
+  type: str
+  sample: nvzramconfig.service
 size_bytes:
   description: Size of all zram devices in use afterwards; without O(state=gathered) as declared.
   returned: success
@@ -220,6 +225,7 @@ def _result(zram, manager, wanted, verbs, pending):
 def _facts(zram, manager):
     return {
         "manager": manager.name if manager else None,
+        "unit": manager.unit if manager else None,
         "devices": [{"device": device.path, "size_bytes": device.size_bytes, "used_bytes": device.area.used_bytes, "priority": device.area.priority}
                     for device in zram.devices() if device.area],
         "reboot_required": None,
