@@ -82,6 +82,44 @@ def contact_sheet(pictures: Sequence[Image.Image]) -> Image.Image:
     return sheet
 
 
+def side_by_side(pictures: Sequence[Image.Image], titles: Sequence[str], heading: str) -> Image.Image:
+    """Pictures of equal content beside each other at one height, each under its title, all under a heading."""
+    height = max(picture.height for picture in pictures)
+    scaled = [
+        picture if picture.height == height else picture.resize((round(picture.width * height / picture.height), height), FILTER.BILINEAR)
+        for picture in pictures
+    ]
+    text_height = max(14, height // 22)
+    gap = text_height // 2
+    width = sum(picture.width for picture in scaled) + gap * (len(scaled) + 1)
+    top = 2 * (text_height + 2 * gap)
+    result = Image.new("RGB", (width, top + height + gap), _STRIP)
+    line = _fit(_text(heading, text_height, "white", _STRIP), width - 2 * gap)
+    result.paste(line, (gap, gap))
+    left = gap
+    for picture, title in zip(scaled, titles):
+        result.paste(_fit(_text(title, text_height, "#aab2bb", _STRIP), picture.width), (left, text_height + 3 * gap))
+        result.paste(picture, (left, top))
+        left += picture.width + gap
+    return result
+
+
+def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below each other, brought to one width."""
+    width = max(picture.width for picture in pictures)
+    scaled = [
+        picture if picture.width == width else picture.resize((width, round(picture.height * width / picture.width)), FILTER.BILINEAR)
+        for picture in pictures
+    ]
+    gap = width // 80
+    result = Image.new("RGB", (width, sum(picture.height for picture in scaled) + gap * (len(scaled) - 1)), "white")
+    top = 0
+    for picture in scaled:
+        result.paste(picture, (0, top))
+        top += picture.height + gap
+    return result
+
+
 def from_array(array: np.ndarray) -> Image.Image:
     """An RGB image from [H,W], [H,W,1] or [H,W,3]: uint8 as it is, other dtypes stretched to the range of their values."""
     pixels = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array

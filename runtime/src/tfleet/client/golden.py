@@ -19,6 +19,7 @@ from tfleet.errors import TfleetError
 
 FORMAT = 1
 _RECORD = "Record it again from the source model."
+_SMALL, _PIECE = 1 << 18, 1 << 14  # bytes
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip file can hold
 
 Arrays = Dict[str, np.ndarray]
@@ -37,10 +38,15 @@ Comparison = NamedTuple(
 
 
 def write(path: str, meta: Dict[str, Any], examples: Sequence[Tuple[Arrays, Arrays]]) -> None:
-    """Writes a golden file; equal content gives equal bytes. `format` and `examples` of meta are filled in.
+    """Writes a golden file; see encode(). Raises TfleetError for an unwritable file too."""
+    files.atomic_write(path, encode(path, meta, examples))
 
-    Strings may be dtype S, U or object. Raises TfleetError for an unwritable file, and for byte strings that end in zero
-    bytes, which numpy's own dtype would lose.
+
+def encode(path: str, meta: Dict[str, Any], examples: Sequence[Tuple[Arrays, Arrays]]) -> bytes:
+    """The content of a golden file; equal content gives equal bytes. `format` and `examples` of meta are filled in.
+
+    Strings may be dtype S, U or object. Raises TfleetError, naming `path`, for byte strings that end in zero bytes, which
+    numpy's own dtype would lose.
     """
     arrays = {"meta": np.array(json.dumps(dict(meta, format=FORMAT, examples=len(examples)), sort_keys=True))}
     for index, (inputs, outputs) in enumerate(examples):
@@ -53,10 +59,10 @@ def write(path: str, meta: Dict[str, Any], examples: Sequence[Tuple[Arrays, Arra
             content = io.BytesIO()
             np.lib.format.write_array(content, array, allow_pickle=False)
             entry = zipfile.ZipInfo(name + ".npy", _EPOCH)
-            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.compress_type = zipfile.ZIP_DEFLATED if _compressible(array) else zipfile.ZIP_STORED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, content.getvalue())
-    files.atomic_write(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read(path: str) -> Golden:
@@ -170,6 +176,15 @@ def _storable(path: str, alias: str, value: Any) -> np.ndarray:
     if any(text.endswith(b"\0") for text in texts):
         raise TfleetError("%s: '%s' has a string that ends in a zero byte, which a golden file cannot hold." % (path, alias))
     return np.array(texts, dtype=bytes).reshape(array.shape)
+
+
+def _compressible(array: np.ndarray) -> bool:
+    """Whether a large array is worth the time to compress it: what a piece of it tells. Small ones always are."""
+    if array.nbytes <= _SMALL:
+        return True
+    start = array.size // 2
+    piece = array.reshape(-1)[start : start + max(1, _PIECE // array.itemsize)].tobytes()
+    return len(zlib.compress(piece, 1)) < 0.6 * len(piece)
 
 
 def _load(path: str) -> Arrays:

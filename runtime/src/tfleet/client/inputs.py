@@ -49,11 +49,11 @@ def from_options(options: List[str], signature: Any) -> Dict[str, np.ndarray]:
     return arrays
 
 
-def from_image(path: str, signature: Any) -> Tuple[Dict[str, np.ndarray], Any]:
+def from_image(path: str, signature: Any, values: Tuple[float, float] = (0.0, 1.0)) -> Tuple[Dict[str, np.ndarray], Any]:
     """The request for one picture and the picture itself (a Pillow image), by the signature's only input.
 
     Strings get the file's bytes. Numbers get pixels: resized where height and width are fixed, in grey where the last
-    dimension is 1, from 0 to 255 for integers and from 0 to 1 for floats, with the batch dimension the signature asks for.
+    dimension is 1, from 0 to 255 for integers and over the range `values` for floats, with the batch dimension the signature asks for.
     """
     if len(signature.inputs) != 1:
         raise TfleetError("--image needs a signature with one input; this one has: %s. Use --input." % describe_inputs(signature))
@@ -69,7 +69,7 @@ def from_image(path: str, signature: Any) -> Tuple[Dict[str, np.ndarray], Any]:
     height, width, channels = (shape or [-1] * rank)[-3:] if rank in (3, 4) else (0, 0, 0)
     if channels not in _MODES:
         raise TfleetError("Input '%s' is %s, which is not a picture. Use --input." % (alias, describe_tensor(info)))
-    fitted = pixels(picture, [height, width, channels], _numpy_dtype(alias, info), (0.0, 1.0), "Input '%s'" % alias)
+    fitted = pixels(picture, [height, width, channels], _numpy_dtype(alias, info), values, "Input '%s'" % alias)
     return {alias: fitted[np.newaxis] if rank == 4 else fitted}, picture
 
 

@@ -34,7 +34,7 @@ def images_in(inputs: Dict[str, np.ndarray]) -> List[Any]:
 
 def annotate(path: str, shown: Sequence[Shown], labels: Dict[int, str], min_score: float) -> None:
     """Writes a PNG: one picture, or a sheet of up to MAX_PICTURES. Raises TfleetError if there is nothing to draw."""
-    pictures = [_annotated(item, labels, min_score) for item in shown[:MAX_PICTURES]]
+    pictures = [annotated(item, labels, min_score) for item in shown[:MAX_PICTURES]]
     if not pictures:
         raise TfleetError("There is nothing to draw in %s: the requests hold no images. Leave out --annotate." % path)
     buffer = io.BytesIO()
@@ -42,7 +42,8 @@ def annotate(path: str, shown: Sequence[Shown], labels: Dict[int, str], min_scor
     files.atomic_write(path, buffer.getvalue())
 
 
-def _annotated(item: Shown, labels: Dict[int, str], min_score: float) -> Any:
+def annotated(item: Shown, labels: Dict[int, str], min_score: float) -> Any:
+    """A Pillow image of one request's picture with what was answered for it."""
     if results.is_detector(item.outputs):
         return drawing.draw_detections(item.image, results.detections(item.outputs, labels, min_score, item.row))
     classes = results.classify(item.outputs, labels)
