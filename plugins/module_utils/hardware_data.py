@@ -30,7 +30,7 @@ SHAPES: Dict[str, Any] = {
         "modules": {str: {"name": TEXT, "soc": TEXT, "l4t": [TEXT], "parts": {str: MAYBE}, "elements": [TEXT]}},
     },
     "containers": {
-        "repositories": {str: TEXT},
+        "repositories": {str: {"name": TEXT, "generations": [TEXT]}},
         "images": {str: {str: {"l4t": MAYBE, "tensorflow": MAYBE, "python": MAYBE, "tensorrt": MAYBE, "cuda": MAYBE, "confidence": ("H", "M", "L")}}},
         "selection": [dict(_PAIRING, **{"tf1?": [TEXT], "tf2?": [TEXT], "confidence": {str: ("H", "M", "L")}})],
         "groups": [{"first": TEXT, "last": TEXT, "exact": (bool,)}],

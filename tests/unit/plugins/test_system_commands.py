@@ -1,0 +1,82 @@
+"""Commands that do not end, ask questions, or say more than anybody wants."""
+
+import os
+import pathlib
+import time
+
+import pytest
+from ansible_collections.tfleet.serving.plugins.module_utils.system_commands import LARGEST_ANSWER, Commands
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """``ask(script, …)`` runs a shell script as a command of the system."""
+
+    def run(script, timeout=5, **options):
+        path = tmp_path / "tool"
+        path.write_text("#!/bin/sh\n" + script + "\n")
+        path.chmod(0o755)
+        return Commands([str(tmp_path)], timeout).ask("tool", "a b", "$HOME", **options)
+
+    return run
+
+
+def test_arguments_and_outputs(ask):
+    assert ask('echo "$1|$2"; echo wrong >&2; exit 3') == (3, "a b|$HOME\n", "wrong\n", False)
+
+
+def test_a_command_that_is_not_there(tmp_path):
+    assert Commands([str(tmp_path)], 1).ask("tool") is None
+    assert Commands([], 1).ask("sh") is None
+
+
+def test_one_that_is_no_program():
+    assert Commands([os.path.dirname(__file__)], 1).ask(os.path.basename(__file__)) is None
+
+
+def test_one_whose_interpreter_is_gone(tmp_path):
+    (tmp_path / "tool").write_text("#!/nonexistent/python\n")
+    (tmp_path / "tool").chmod(0o755)
+    answer = Commands([str(tmp_path)], 1).ask("tool")
+    assert answer.status is None
+    assert "tool cannot be started: No such file" in answer.stderr
+
+
+def test_a_question_gets_no_answer_and_nothing_waits(ask):
+    assert ask("read answer || echo nobody; [ -t 0 ] || echo 'no terminal'").stdout == "nobody\nno terminal\n"
+    assert ask("(exec </dev/tty) 2>/dev/null || echo 'no terminal'").stdout == "no terminal\n"
+
+
+def test_messages_are_not_translated(ask):
+    assert ask("echo $LC_ALL $LANGUAGE").stdout == "C.UTF-8\n"
+
+
+def test_the_first_line_ends_one_that_runs_for_ever(ask):
+    started = time.monotonic()
+    answer = ask("echo; echo one; sleep 600", first_line=True)
+    assert answer.stdout.split() == ["one"]
+    assert not answer.timed_out
+    assert time.monotonic() - started < 4
+
+
+def test_a_slow_one_is_ended_with_all_that_it_started(ask, tmp_path):
+    started = time.monotonic()
+    answer = ask(f"echo begun; sleep 600 & echo $! > {tmp_path}/child; wait", timeout=1)
+    assert (answer.status, answer.stdout, answer.timed_out) == (None, "begun\n", True)
+    assert time.monotonic() - started < 4
+    status = pathlib.Path("/proc", (tmp_path / "child").read_text().strip(), "status")
+    # It is nobody's child now: where the machine's first process does not collect such, it stays as a zombie.
+    assert not status.exists() or "State:\tZ" in status.read_text()
+
+
+def test_one_that_leaves_a_child_with_its_output_is_not_waited_for(ask):
+    started = time.monotonic()
+    answer = ask("echo told; sleep 600 & exit 0", timeout=1)
+    assert (answer.stdout, answer.timed_out) == ("told\n", True)
+    assert time.monotonic() - started < 4
+
+
+def test_what_babbles_is_cut(ask):
+    answer = ask("yes", timeout=1)
+    assert len(answer.stdout) == LARGEST_ANSWER
+    assert answer.timed_out
