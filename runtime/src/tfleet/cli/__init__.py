@@ -23,6 +23,7 @@ COMMANDS = {
     "predict": "send requests to a model server and check the answers",
     "golden": "record what a build answers, for every later build to be held to",
     "parity": "compare two builds or servers of a model",
+    "benchmark": "measure how fast builds of a model are, in-process or served",
     "status": "show, or wait for, the versions that a model server serves",
     "config": "check or import a model server's configuration files",
     "reload": "give a running model server another model.config",

@@ -11,7 +11,7 @@ from tfleet.errors import TfleetError
 
 # A model server is addressed directly: gRPC would send even 127.0.0.1 through the proxy of http_proxy. The other limits
 # are gRPC's own 4 MiB for received messages, which a batch of pictures exceeds.
-_OPTIONS = (
+OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.enable_http_proxy", 0),
@@ -33,9 +33,9 @@ class Client(object):
         self.address = check_address(address)
         self.timeout = timeout
         if credentials is None:
-            self._channel = grpc.insecure_channel(self.address, options=_OPTIONS)
+            self._channel = grpc.insecure_channel(self.address, options=OPTIONS)
         else:
-            self._channel = grpc.secure_channel(self.address, credentials, options=_OPTIONS)
+            self._channel = grpc.secure_channel(self.address, credentials, options=OPTIONS)
         self._methods: Dict[str, Any] = {}
 
     def __enter__(self) -> "Client":
