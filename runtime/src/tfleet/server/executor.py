@@ -104,9 +104,9 @@ class SavedModel:
         outputs = [self._tensor(name, "fetch") for name in fetches]
         key, size = tuple(fetches), light_runs.size_of(list(feed_dict.values()))
         how = self._light.choose(key, size, timeout_ms)
-        started = time.perf_counter()
+        started = self._light.clock(how)
         answer = self._run(feed_dict, outputs, light_runs.run_options(how, timeout_ms))
-        self._light.learn(key, size, how, time.perf_counter() - started)
+        self._light.learn(key, size, how, self._light.clock(how) - started)
         return answer
 
     def _run(self, feed_dict: Dict[Any, Any], outputs: List[Any], run_options: bytes) -> List[Any]:

@@ -61,11 +61,12 @@ _VARINT, _FIXED64, _LENGTH_DELIMITED = 0, 1, 2  # wire types
 _STRING = _DT.Value("DT_STRING")
 _STRING_BYTES = 32  # what one takes in numpy and TensorFlow together, without its text
 _BFLOAT16 = _DT.Value("DT_BFLOAT16")
-_HALF = _DT.Value("DT_HALF")
 
 _FIELD_BY_KIND = {"f4": "float_val", "f8": "double_val", "c8": "scomplex_val", "c16": "dcomplex_val", "b1": "bool_val"}
 _FIELD_BY_KIND.update({"i8": "int64_val", "u4": "uint32_val", "u8": "uint64_val", "f2": "half_val"})
 _FIELD_BY_KIND.update(dict.fromkeys(("i1", "i2", "i4", "u1", "u2"), "int_val"))
+_FIELD_BY_NUMBER = {number: _FIELD_BY_KIND["%s%d" % (dtype.kind, dtype.itemsize)] for number, dtype in _DTYPES.items()}
+_FIELD_BY_NUMBER[_BFLOAT16] = "half_val"
 _FLOAT_FIELDS = {"float_val": "<f4", "double_val": "<f8", "scomplex_val": "<f4", "dcomplex_val": "<f8"}
 CUTTABLE = {"tensor_content": 1, "float_val": 4, "double_val": 8}
 """Fields whose values to_numpy takes as bytes beside the message, and the size of one value."""
@@ -132,7 +133,7 @@ def encoded(value: Any, as_content: bool = False) -> List[Any]:
     flat = _little_endian(array).reshape(-1)
     field = "tensor_content"
     if not as_content:
-        field = "half_val" if number in (_HALF, _BFLOAT16) else _FIELD_BY_KIND[_kind(flat.dtype)]
+        field = _FIELD_BY_NUMBER[number]
     if field == "half_val":
         payload: Any = varint.encode(flat.view(np.uint16))
     else:
@@ -209,10 +210,6 @@ def _number(dtype: np.dtype) -> int:
     return number
 
 
-def _kind(dtype: np.dtype) -> str:
-    return "%s%d" % (dtype.kind, dtype.itemsize)
-
-
 def _little_endian(array: np.ndarray) -> np.ndarray:
     if array.dtype in _NUMBERS and array.flags.c_contiguous:
         return array
@@ -278,7 +275,7 @@ def _check_padding(size: int) -> None:
 
 
 def _typed_values(proto: Any, dtype: np.dtype, cut: Optional[Tuple[str, Any]]) -> np.ndarray:
-    field = "half_val" if proto.dtype in (_HALF, _BFLOAT16) else _FIELD_BY_KIND[_kind(dtype)]
+    field = _FIELD_BY_NUMBER[proto.dtype]
     if cut and cut[0] == field and dtype.kind == "f":
         return np.frombuffer(cut[1], dtype)
     values = getattr(proto, field)
