@@ -111,23 +111,27 @@ def _device_class(device):
 
 
 # ---- what may run on it ----
-def resolve(device, tensorflow=2, image=None, precisions=(), needs_image=False):
+def resolve(device, tensorflow=2, image=None, precisions=(), in_image=True):
     """Return the decision for one device.
 
     :param device: ``tfleet_device``.
     :param tensorflow: 1 or 2, TensorFlow's first number.
     :param image: a reference (name:tag) instead of the image that the data files choose.
     :param precisions: those of TF-TRT that are wanted; empty if no model is to be converted.
-    :param needs_image: whether it is a problem that there is no image, as for the backend container.
-    :returns: {image, tag, confidence, tensorflow, tensorrt, cuda, python, environment, wheel, tftrt: {possible, reason}, precisions,
-        hardware_class, notes, problems}. ``possible`` is None where only a try can tell. ``problems`` are sentences; with any, nothing may be changed.
+    :param in_image: whether TensorFlow runs in an image; if not, it is in a virtual environment, and that there is no image is no problem.
+    :returns: {in_image, image, tag, confidence, tensorflow, tensorrt, cuda, python, environment, wheel, tftrt: {possible, reason}, precisions,
+        hardware_class, notes, problems}. ``image`` is told without being used too; ``tensorflow``, ``tensorrt`` and ``cuda`` are those of what is used.
+        ``possible`` is None where only a try can tell. ``problems`` are sentences; with any, nothing may be changed.
     """
-    decision = {"image": None, "tag": None, "confidence": None, "tensorflow": None, "tensorrt": None, "cuda": None, "python": None, "environment": {},
+    decision = {"in_image": in_image, "image": None, "tag": None, "confidence": None, "tensorflow": None, "tensorrt": None, "cuda": None, "python": None, "environment": {},
                 "wheel": None, "tftrt": {"possible": False, "reason": None}, "precisions": device["precisions"], "hardware_class": None,
                 "notes": [], "problems": []}
     if tensorflow not in (1, 2):
         decision["problems"].append("TensorFlow %s was asked for; write 1 or 2." % tensorflow)
         return decision
+    if device["kind"] == "gpu_server" and not device["gpus"] and in_image:
+        decision["problems"].append("The host has an NVIDIA GPU whose driver does not answer: no container gets to it. %s" % " ".join(
+            note for note in device["notes"] if "nvidia-smi" in note))
     if device["kind"] == "jetson" and not _jetson_is_known(device, decision["problems"]):
         return decision
     if image:
@@ -135,11 +139,14 @@ def resolve(device, tensorflow=2, image=None, precisions=(), needs_image=False):
         _check_image(device, decision)
     else:
         none = _choose(device, tensorflow, decision)
-        if none:
-            decision["problems" if needs_image else "notes"].append(none)
+        if none and in_image:
+            decision["problems"].append(none)
     if device["kind"] == "jetson":
         decision["wheel"] = _wheel(device["l4t_known_as"], tensorflow)
-    _fill_from_host(device, decision)
+    if in_image:
+        _fill_from_host(device, decision)
+    else:
+        _take_environment(device, decision)
     decision["tftrt"] = _tftrt(device, decision)
     _check_precisions(device, decision, precisions)
     decision["hardware_class"] = _full_class(device, decision)
@@ -175,7 +182,7 @@ def _choose(device, tensorflow, decision):
         repository, tag = row[key]
         decision["confidence"] = row["confidence"][key]
     elif tensorflow == 1:
-        return "There is no image with TensorFlow 1 for a server. TensorFlow Serving 2 loads the SavedModels of TensorFlow 1: leave tfleet_tensorflow at 2."
+        return "There is no image with TensorFlow 1 for a server. TensorFlow Serving 2 loads the SavedModels of TensorFlow 1: leave preflight_tensorflow at 2."
     elif device["architecture"] != data["servers"]["architecture"]:
         return ("The official serving images are for %s only, and this server is %s. Use the backend systemd, or name an image of your own in "
                 "preflight_image." % (data["servers"]["architecture"], device["architecture"]))
@@ -281,6 +288,13 @@ def _wheel(l4t, tensorflow):
     return None
 
 
+def _take_environment(device, decision):
+    """What a virtual environment runs: NVIDIA's wheel on a Jetson with the host's TensorRT, and what the requirements pin elsewhere."""
+    wheel = decision["wheel"] or {"tensorflow": None, "confidence": None}
+    decision.update(tensorflow=wheel["tensorflow"], confidence=wheel["confidence"], cuda=device["cuda"]["installed"], python=None, environment={},
+                    tensorrt=device["tensorrt"]["installed"], notes=[])
+
+
 def _fill_from_host(device, decision):
     """An image of JetPack 4 gets CUDA and TensorRT from the host."""
     for key in ("cuda", "tensorrt"):
@@ -307,10 +321,12 @@ def _tftrt(device, decision):
         return _no("the GPU's driver does not answer")
     if generation in data["without_tensorrt"]:
         return _no("%s. %s" % (data["without_tensorrt"][generation], data["instead"]))
-    if decision["image"] is None:
+    if decision["in_image"] and decision["image"] is None:
         return _no("there is no image to run it in")
     if known and not within(".".join(map(str, known)), data["first"], data["last"]):
         return _no("TensorFlow %s has no TF-TRT; %s is the last that has it" % (decision["tensorflow"], data["last"]))
+    if not decision["in_image"]:
+        return {"possible": None, "reason": "the TensorFlow of the environment decides; the role tensorflow_runtime tries it in a child process"}
     if row and row["tensorrt"] == "host" and device["packages_known"] and device["tensorrt"]["installed"] is None:
         return _no("the image takes TensorRT from the host, and no libnvinfer is installed there. Install the package nvidia-jetpack, or tensorrt, from "
                    "the L4T repository")
@@ -342,41 +358,61 @@ def _check_precisions(device, decision, wanted):
 
 def _full_class(device, decision):
     """The hardware class: the device's half with TensorRT and TensorFlow, or with the image's tag, which fixes both, where they are not known."""
-    if device["hardware_class"] is None or decision["image"] is None:
+    if device["hardware_class"] is None:
         return None
     if device["kind"] == "cpu_server":
         return "%s_tf-%s" % (device["hardware_class"], decision["tensorflow"]) if decision["tensorflow"] else None
     if decision["tensorrt"] and decision["tensorflow"]:
         return "%s_trt-%s_tf-%s" % (device["hardware_class"], decision["tensorrt"], decision["tensorflow"])
-    return "%s_image-%s" % (device["hardware_class"], decision["tag"]) if decision["tag"] else None
+    return "%s_image-%s" % (device["hardware_class"], decision["tag"]) if decision["in_image"] and decision["tag"] else None
 
 
-# ---- Ansible itself ----
-def core_problem(core, python, whose="the host's Python"):
-    """Return why an ansible-core cannot manage a host with a Python, with the remedy; None if it can, or if data/ansible.yml does not know that core.
+# ---- Ansible and the host's own programs ----
+def host_problems(facts, core, backend, power_mode=""):
+    """Return what stands in the way on a host besides the decision of :func:`resolve`, as sentences.
 
-    :param core: such as 2.19.14.
+    :param facts: ``ansible_facts`` with python, service_mgr and tfleet_device.
+    :param core: release of ansible-core.
+    :param backend: ``model_server_backend``.
+    :param power_mode: name of the power mode that is wanted; empty for none.
+    """
+    device, python = facts["tfleet_device"], facts["python"]["version"]
+    problems = [core_problem(core, "%s.%s.%s" % (python["major"], python["minor"], python["micro"]), facts["python"]["executable"])]
+    if device["l4t_known_as"] is not None and problems[0] is None:
+        # apt runs again under the system's Python if another one cannot import python3-apt.
+        problems.append(core_problem(core, hardware_data.l4t_release(device["l4t_known_as"])["generation"]["python"], "/usr/bin/python3 of this JetPack"))
+    if backend == "systemd" and facts["service_mgr"] != "systemd":
+        problems.append("The host runs %s as its service manager, and model_server_backend is systemd. Set model_server_backend to embedded for a machine "
+                        "without systemd." % facts["service_mgr"])
+    modes = [mode["name"] for mode in (device["power"] or {}).get("modes", [])]
+    if power_mode and modes and _short(power_mode) not in map(_short, modes):
+        problems.append("The board has no power mode %s (jetson_power_mode). It has %s." % (power_mode, ", ".join(modes)))
+    return [problem for problem in problems if problem]
+
+
+def _short(mode):
+    # Some boards write MODE_15W for what the others call 15W.
+    return mode[len("MODE_"):] if mode.startswith("MODE_") else mode
+
+
+def core_problem(core, python, whose):
+    """Return why an ansible-core cannot manage a host with a Python, with the remedy; None if it can.
+
+    :param core: such as 2.19.14. One that data/ansible.yml does not know is held to what tfleet's own modules need.
     :param python: such as 3.6.9.
+    :param whose: the path of that Python.
     """
     data = hardware_data.load("ansible")
-    running = ".".join(str(core).split(".")[:2])
-    row = data["cores"].get(running)
-    oldest = max(number(data["oldest_target"]), number(row["target"]) if row else ())
-    if number(python)[:2] >= oldest:
+    own, found = data["oldest_target"], number(python)[:2]
+    if found < number(own):
+        return "%s is Python %s, and the modules need %s or later. Set ansible_python_interpreter to another one." % (whose, python, own)
+    row = data["cores"].get(".".join(str(core).split(".")[:2]))
+    if row is None or found >= number(row["target"]):
         return None
-    fitting = [name for name, each in data["cores"].items() if number(each["target"]) <= number(python)[:2]]
-    if not fitting or number(python)[:2] < number(data["oldest_target"]):
-        return "%s is %s, and the modules need %s or later. Set ansible_python_interpreter to another one." % (_capital(whose), python, data["oldest_target"])
-    last = max(fitting, key=number)
-    major, minor = number(last)
-    packages = ["'ansible-core>=%s,<%d.%d'" % (last, major, minor + 1)]
-    collections = data["collections"].get(last)
-    extra = " and the collections %s" % ", ".join("%s %s" % item for item in sorted(collections.items())) if collections else ""
-    return ("%s is %s, which ansible-core %s cannot manage (it needs %s or later). The last that can is ansible-core %s: make a second environment on the "
-            "controller (Python %s or later: `python3 -m venv .venv-core-%s && .venv-core-%s/bin/pip install %s`)%s, and run it with --limit for these hosts."
-            % (_capital(whose), python, core, ".".join(map(str, oldest)), last, data["cores"][last]["controller"], last, last, packages[0],
-               extra.replace(" and the", ", with the") if extra else ""))
-
-
-def _capital(text):
-    return text[:1].upper() + text[1:]
+    last = max((name for name, each in data["cores"].items() if number(each["target"]) <= found), key=number)
+    collections = ", ".join("%s %s" % item for item in sorted(data["collections"].get(last, {}).items()))
+    return ("%s is Python %s, which ansible-core %s cannot manage: it needs %s or later. The last that can is %s. Make a second environment with it on "
+            "the controller, with Python %s or later: `python3 -m venv .venv-core-%s && .venv-core-%s/bin/pip install 'ansible-core==%s.*'`%s. Run "
+            "its ansible-playbook with --limit for such hosts." % (
+                whose, python, core, row["target"], last, data["cores"][last]["controller"], last, last, last,
+                " (collections for it: %s)" % collections if collections else ""))

@@ -31,7 +31,7 @@ def read_gpus(commands, pci_devices, notes):
     if answer.status != 0:
         said = " ".join((answer.stdout + " " + answer.stderr).split())[:200]
         notes.append("nvidia-smi %s. The driver is not loaded or hangs; reboot after its installation, and look at `dmesg | grep -i nvidia`." % (
-            "did not answer within %d seconds" % commands.timeout if answer.timed_out else "failed: " + (said or "exit status %s" % answer.status)))
+            "did not answer within %d seconds" % commands.timeout if answer.timed_out else "failed: " + (said.rstrip(".") or "exit status %s" % answer.status)))
         return result
     for row in csv.reader(answer.stdout.splitlines(), skipinitialspace=True):
         gpu = _gpu(row)

@@ -1,0 +1,27 @@
+# Copyright: the tfleet authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Filters that decide what may run on a device; the rules are in module_utils/compatibility.py."""
+from ansible.errors import AnsibleFilterError
+from ansible_collections.tfleet.serving.plugins.module_utils import compatibility, preflight_report, variables
+from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+
+
+def _filter(function):
+    def call(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except ModuleError as error:
+            raise AnsibleFilterError(str(error))
+    return call
+
+
+class FilterModule(object):
+    """Each filter is the function of the same name."""
+
+    def filters(self):
+        """Return the filters by name."""
+        functions = (
+            compatibility.resolve, compatibility.core_problem, compatibility.host_problems, variables.variable_problems,
+            preflight_report.fleet_table, preflight_report.fleet_json, preflight_report.problems_by_host,
+        )
+        return {function.__name__: _filter(function) for function in functions}
