@@ -18,7 +18,7 @@ RELEASE_KEYS = (
     "version", "source", "checksum", "kind", "signatures", "tags", "variant", "source_version",
     "golden", "latency_budget_ms", "sample", "label_map",
 )
-RELEASE_KINDS = ("auto", "frozen_graph", "saved_model", "keras")
+RELEASE_KINDS = ("auto", "frozen_graph", "saved_model", "keras", "checkpoint")
 POLICY_KEYS = {"latest": "num_versions", "all": None, "specific": "versions"}
 
 DEFAULT_KEEP = 3

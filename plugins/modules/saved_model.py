@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Ansible module: a SavedModel with declared signatures from a frozen graph, SavedModel, Keras file, archive or URL."""
+"""Ansible module: a SavedModel with declared signatures from a frozen graph, SavedModel, Keras file, checkpoint, archive or URL."""
 
 DOCUMENTATION = r"""
 module: saved_model
@@ -9,9 +9,11 @@ short_description: Make a SavedModel with declared signatures
 version_added: "0.1.0"
 author: tfleet contributors (@tfleet)
 description:
-  - Makes a SavedModel folder from a frozen graph, a SavedModel, a Keras file, or an archive or URL of one of them.
+  - Makes a SavedModel folder from a frozen graph, a SavedModel, a Keras file, a checkpoint with its meta graph, or an archive or URL of one of them.
   - Declared input and output tensors become named signatures, which clients of the model server call.
   - The same source and options give the same bytes. Where they came from is kept in C(assets.extra/tfleet_provenance.json).
+  - The graph can be made fit to be served on the way - without the device strings of the training machine, with a batch dimension, with an input that
+    takes pictures as files. What still spoils serving (dropout left on, a fixed batch and the like) comes back as RV(lint) and as warnings.
   - A folder that holds anything else is never changed; an interrupted run leaves nothing at O(dest).
 extends_documentation_fragment: tfleet.serving.runtime
 options:
@@ -23,7 +25,8 @@ options:
     description:
       - Path on the host, or an C(http), C(https) or C(file) URL.
       - A frozen graph (C(.pb), or C(.pbtxt) as text), a SavedModel folder, a Keras file (C(.keras), C(.h5); TensorFlow 2 only, and only from people
-        you trust), or an archive (C(.tar), C(.tar.gz), C(.zip)) that holds one of them.
+        you trust), a checkpoint of TensorFlow 1 (its C(.meta) file, its prefix or the training folder; the latest one is taken), or an archive
+        (C(.tar), C(.tar.gz), C(.zip)) that holds one of them.
       - Required with O(state=present).
     type: str
   checksum:
@@ -32,13 +35,13 @@ options:
   kind:
     description: What the source is. Needed only where an archive holds several kinds.
     type: str
-    choices: [auto, frozen_graph, saved_model, keras]
+    choices: [auto, frozen_graph, saved_model, keras, checkpoint]
     default: auto
   signatures:
     description:
       - Signatures by name, each with C(inputs) and C(outputs), which map the names clients use to tensor names such as C(image:0), and
         optionally C(method_name).
-      - Required for a frozen graph; M(tfleet.serving.saved_model_info) lists the candidates.
+      - Required for a frozen graph and a checkpoint; M(tfleet.serving.saved_model_info) lists the candidates.
       - Without it a SavedModel keeps its own, and a Keras file gets the names of its inputs and outputs.
     type: dict
   tags:
@@ -46,6 +49,29 @@ options:
     type: list
     elements: str
     default: [serve]
+  device:
+    description:
+      - What becomes of the nodes' device strings. V(keep) leaves them, V(clear) removes them, V(cpu) and V(gpu) tie every node to C(CPU:0) or C(GPU:0).
+    type: str
+    choices: [keep, clear, cpu, gpu]
+    default: keep
+  batch:
+    description:
+      - What becomes of the first dimension of the inputs. V(keep) leaves it. V(free) lets a fixed one take any number of rows, and fails where the
+        outputs do not follow. V(loop) runs the graph for each row, for graphs with a batch of one, or none, built in (not for a SavedModel).
+    type: str
+    choices: [keep, free, loop]
+    default: keep
+  image_bytes:
+    description:
+      - The input (its name in the signatures) that takes pictures as files (JPEG, PNG, GIF) instead of pixels. Its name becomes C(image_bytes).
+      - They are resized to the input's height and width as C(tf.image.resize) does. An input of integers gets 0 to 255.
+    type: str
+  pixel_values:
+    description: With O(image_bytes), what the darkest and the brightest pixel become in an input of floats.
+    type: list
+    elements: float
+    default: [0.0, 1.0]
   state:
     description:
       - V(absent) removes O(dest) if it is a SavedModel.
@@ -95,6 +121,29 @@ EXAMPLES = r"""
         inputs: {images: "input_image:0"}
         outputs: {scores: "probabilities:0"}
 
+- name: Make a SavedModel of the latest checkpoint in a training folder, without its devices and with any batch
+  tfleet.serving.saved_model:
+    src: /srv/training/pose
+    kind: checkpoint
+    dest: /srv/models/pose
+    signatures:
+      serving_default:
+        inputs: {image: "image:0"}
+        outputs: {heatmaps: "heatmaps:0"}
+    device: clear
+    batch: free
+
+- name: Let a detector take JPEG files, as many as a request has
+  tfleet.serving.saved_model:
+    src: /srv/models/frozen_inference_graph.pb
+    dest: /srv/models/detector_of_files
+    signatures:
+      serving_default:
+        inputs: {inputs: "image_tensor:0"}
+        outputs: {detection_boxes: "detection_boxes:0", detection_scores: "detection_scores:0"}
+    batch: loop
+    image_bytes: inputs
+
 - name: Remove it
   tfleet.serving.saved_model:
     dest: /srv/models/classifier
@@ -136,6 +185,17 @@ bytes:
   description: Their size together.
   type: int
   returned: when state is present and the source was read
+lint:
+  description: What spoils serving, as C(tfleet lint) finds it. Told as warnings when the model is made.
+  type: list
+  elements: dict
+  returned: when state is present and the source was read
+  sample:
+    - code: fixed_batch
+      nodes: ["image_tensor (inputs of serving_default)"]
+      count: 1
+      text: "The batch is fixed: the server cannot put requests together, clients cannot send several at once, and every other size is refused."
+      advice: "Export it with a free batch (batch: free), or, if it is built in, in a loop (batch: loop)."
 candidates:
   description: Candidate inputs and outputs of a frozen graph for which no signatures were given.
   type: dict
@@ -179,6 +239,10 @@ def export_arguments(params, dry_run):
         args += ["--checksum", params["checksum"]]
     if params["signatures"]:
         args += ["--signatures", "-"]
+    args += ["--device", params["device"], "--batch", params["batch"]]
+    if params["image_bytes"]:
+        # With an equals sign: a value such as -1.0..1.0 would be taken for an option.
+        args += ["--image-bytes", params["image_bytes"], "--pixel-values=%r..%r" % tuple(params["pixel_values"])]
     if dry_run:
         args.append("--dry-run")
     return args, json.dumps(params["signatures"]) if params["signatures"] else None
@@ -205,7 +269,9 @@ def present(params, runtime, check_mode):
             "diff": diff(dest, before, after),
             "msg": "Would export %s to %s, but not yet: %s" % (params["src"], dest, failure),
         }
-    result = {key: value for key, value in answer.items() if key not in ("ok", "dry_run")}
+    # Ansible's own key `warnings` takes texts only.
+    result = {key: value for key, value in answer.items() if key not in ("ok", "dry_run", "warnings")}
+    result["lint"] = answer.get("warnings", [])
     result["diff"] = diff(dest, before, identity(answer))
     return result
 
@@ -244,14 +310,20 @@ def main():
             dest={"type": "path", "required": True},
             src={"type": "str"},
             checksum={"type": "str"},
-            kind={"type": "str", "choices": ["auto", "frozen_graph", "saved_model", "keras"], "default": "auto"},
+            kind={"type": "str", "choices": ["auto", "frozen_graph", "saved_model", "keras", "checkpoint"], "default": "auto"},
             signatures={"type": "dict"},
             tags={"type": "list", "elements": "str", "default": ["serve"]},
+            device={"type": "str", "choices": ["keep", "clear", "cpu", "gpu"], "default": "keep"},
+            batch={"type": "str", "choices": ["keep", "free", "loop"], "default": "keep"},
+            image_bytes={"type": "str"},
+            pixel_values={"type": "list", "elements": "float", "default": [0.0, 1.0]},
             state={"type": "str", "choices": ["present", "absent"], "default": "present"},
         ),
         required_if=[("state", "present", ("src",))],
         supports_check_mode=True,
     )
+    if len(module.params["pixel_values"]) != 2 or module.params["pixel_values"][0] >= module.params["pixel_values"][1]:
+        module.fail_json(msg="pixel_values is %s: give two numbers, the smaller one first." % module.params["pixel_values"])
     try:
         if module.params["state"] == "absent":
             result = absent(module.params, module.check_mode)
@@ -261,6 +333,8 @@ def main():
         module.fail_json(**dict(failure.result, msg=str(failure)))
     except OSError as error:
         module.fail_json(msg="%s: %s. Check the owner and the mode of the folder." % (error.filename, error.strerror))
+    for warning in result.get("lint", []) if result["changed"] else []:
+        module.warn("%s: %s (%s) %s" % (result["dest"], warning["text"], ", ".join(warning["nodes"][:5]), warning["advice"]))
     module.exit_json(**result)
 
 

@@ -132,3 +132,30 @@ def test_a_killed_export_leaves_nothing_that_stays(run_module, parameters, tmp_p
     shutil.copytree(os.path.dirname(GRAPH), str(leftover))
     assert run_module("saved_model", **parameters)["changed"]
     assert not leftover.exists()
+
+
+def test_a_graph_is_made_fit_and_what_is_left_is_told(four_times, parameters):
+    fitted = dict(parameters, device="cpu", image_bytes="images", pixel_values=[-1.0, 1.0])
+    _check, change, _check_same, same = four_times("saved_model", **fitted)
+    assert list(change["signatures"]["serving_default"]["inputs"]) == ["image_bytes"]
+    assert (change["lint"], same["lint"]) == ([], [])
+    with open(os.path.join(parameters["dest"], "assets.extra", "tfleet_provenance.json")) as stream:
+        options = json.load(stream)["options"]
+    assert (options["device"], options["image_bytes"], options["pixel_values"]) == ("cpu", "images", [-1.0, 1.0])
+
+
+def test_warnings_of_the_linter_come_with_the_change_only(run_module, parameters):
+    detector = dict(
+        parameters,
+        src=os.path.join(ROOT, "models", "digits_detector", "1", "frozen_graph.pb"),
+        signatures={"serving_default": {"inputs": {"inputs": "image_tensor:0"}, "outputs": {"boxes": "detection_boxes:0"}}},
+    )
+    change, same = run_module("saved_model", **detector), run_module("saved_model", **detector)
+    assert [warning["code"] for warning in change["lint"]] == [warning["code"] for warning in same["lint"]] == ["fixed_batch"]
+    assert "image_tensor (inputs of serving_default)" in json.dumps(change["warnings"])
+    assert not same.get("warnings")
+
+
+def test_pixel_values_in_the_wrong_order(run_module, parameters):
+    result = run_module("saved_model", **dict(parameters, image_bytes="images", pixel_values=[1, 0]))
+    assert result["failed"] and "the smaller one first" in result["msg"]

@@ -16,6 +16,7 @@ from tfleet import __version__
 
 COMMANDS = {
     "export": "build a SavedModel from a frozen graph, a SavedModel or a Keras file",
+    "lint": "warn of what in a graph spoils serving",
     "inspect": "show signatures, tensors and ops of a SavedModel or a frozen graph",
     "tfrecord": "write, read and check TFRecord files of labelled pictures",
     "warmup": "write the requests that a model server runs before it serves a version",

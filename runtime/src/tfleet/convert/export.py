@@ -2,30 +2,16 @@
 
 import errno
 import os
-import shlex
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional
 
-from tfleet.convert import framework, frozen_graph, graph, keras_file, provenance, saved_model, signatures
+from tfleet.convert import planning, provenance
 from tfleet.convert import source as sources
-from tfleet.convert.encoding import Encoded
+from tfleet.convert.wanted import Wanted, options, wanted
 from tfleet.convert.workspace import Workspace, publish, put, sweep
 from tfleet.errors import TfleetError
 
-# Files of a SavedModel folder that belong to the bytes of its saved_model.pb or to a release of it, not to the model.
-_NOT_THE_MODEL = ("saved_model.pb", "saved_model.pbtxt", "fingerprint.pb", "manifest.json", "manifest.json.sig", provenance.PATH)
 _CHUNK = 1024 * 1024
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class _Plan(object):
-    """What an export will write: the encoded proto, the files to copy, and what to tell about both."""
-
-    def __init__(self, kind: str, data: Encoded, described: Dict[str, Any], copies: List[Tuple[str, str]], tensorflow_version: str) -> None:
-        self.kind = kind
-        self.data = data
-        self.described = described
-        self.copies = copies
-        self.tensorflow_version = tensorflow_version
 
 
 def export(
@@ -33,62 +19,73 @@ def export(
     dest: str,
     kind: str = "auto",
     checksum: Optional[str] = None,
-    declared: Optional[signatures.Signatures] = None,
+    declared: Any = None,
     tags: Iterable[str] = ("serve",),
     dry_run: bool = False,
+    **changes: Any
 ) -> Dict[str, Any]:
     """Make the SavedModel folder ``dest`` from ``source`` and return the answer of ``tfleet export``.
 
-    :param source: path or URL of a frozen graph, SavedModel folder, Keras file, or an archive with one of them
-    :param kind: auto, frozen_graph, saved_model or keras
+    :param source: path or URL of a frozen graph, SavedModel folder, Keras file, checkpoint with its meta graph, or an archive with one of them
+    :param kind: auto, frozen_graph, saved_model, keras or checkpoint
     :param checksum: ``sha256:HEX`` of the source, needed for URLs
     :param declared: signatures by tensor names; None keeps those of a SavedModel and the inputs and outputs of a Keras file
     :param tags: the tag set of the result; for a SavedModel, the one to take
     :param dry_run: tell what would be done, write nothing at ``dest``
+    :param changes: device, image_bytes, pixel_values, batch as ``wanted.wanted`` takes them
     :raises TfleetError: with the next step, and nothing written; for a frozen graph without signatures its result holds the
         ``candidates`` and a ``proposal``
     """
-    declared = signatures.normalised(declared)
-    tags = sorted(set(tags)) or ["serve"]
+    asked = wanted(declared, tags, **changes)
     dest = os.path.abspath(os.path.expanduser(dest))
     parent = _existing_parent(dest)
     if not dry_run:
         sweep(dest)
     found = sources.identify(source, checksum, None if dry_run else lambda size: _check_room(parent, size))
     _check_apart(found, dest)
-    same = _unchanged(dest, found, kind, declared, tags)
+    same = _unchanged(dest, found, kind, asked)
     if same is not None:
         return same
     try:
-        return _export(found, dest, kind, declared, tags, dry_run)
+        return _export(found, dest, kind, asked, dry_run)
     except OSError as error:
         raise TfleetError(_os_sentence(error, dest))
 
 
-def _export(found: sources.Source, dest: str, kind: str, declared: Optional[signatures.Signatures], tags: List[str], dry_run: bool) -> Dict[str, Any]:
+def _export(found: sources.Source, dest: str, kind: str, asked: Wanted, dry_run: bool) -> Dict[str, Any]:
     with Workspace(dest, dry_run) as workspace:
         kind, path = found.open(kind, workspace.folder)
         before = os.stat(path)
         if found.size is None and not dry_run:
             _check_room(os.path.dirname(dest), before.st_size)
-        plan = _PLANNERS[kind](found, path, declared, tags)
+        plan = planning.plan(kind, found, path, asked)
         if (os.stat(path).st_mtime, os.stat(path).st_size) != (before.st_mtime, before.st_size):
             raise TfleetError("`%s` was changed while it was being read. Run again when whatever writes it is done." % found.shown)
-        listed = [] if dry_run else _write(plan, found, dest, declared, tags, workspace)
-        mark = provenance.fingerprint(found.sha256, kind, declared, tags)
+        listed = [] if dry_run else _write(plan, found, dest, asked, workspace)
         return _answer(
             dest,
             True,
             kind,
-            mark,
+            provenance.fingerprint(found.sha256, kind, asked),
             found.sha256,
             plan.described,
+            plan.warnings,
             len(plan.copies) + 1,
             plan.data.size + sum(os.path.getsize(copy[0]) for copy in plan.copies) if dry_run else sum(entry["size"] for entry in listed),
         )
 
 
-def _answer(dest: str, changed: bool, kind: str, mark: str, source_sha256: str, described: Dict[str, Any], count: int, size: int) -> Dict[str, Any]:
+def _answer(
+    dest: str,
+    changed: bool,
+    kind: str,
+    mark: str,
+    source_sha256: str,
+    described: Dict[str, Any],
+    warnings: List[Dict[str, Any]],
+    count: int,
+    size: int,
+) -> Dict[str, Any]:
     return {
         "ok": True,
         "dest": dest,
@@ -97,6 +94,7 @@ def _answer(dest: str, changed: bool, kind: str, mark: str, source_sha256: str, 
         "fingerprint": mark,
         "source_sha256": source_sha256,
         "signatures": described,
+        "warnings": warnings,
         "files": count,
         "bytes": size,
     }
@@ -120,7 +118,7 @@ def _check_apart(found: sources.Source, dest: str) -> None:
         raise TfleetError("The destination `%s` lies inside the source `%s`: choose a folder beside it." % (dest, found.shown))
 
 
-def _unchanged(dest: str, found: sources.Source, kind: str, declared: Optional[signatures.Signatures], tags: List[str]) -> Optional[Dict[str, Any]]:
+def _unchanged(dest: str, found: sources.Source, kind: str, asked: Wanted) -> Optional[Dict[str, Any]]:
     """The answer if ``dest`` already is this very export, None if there is nothing yet. Raises TfleetError for anything else there."""
     if os.path.islink(dest) and not os.path.exists(dest):
         raise TfleetError("`%s` is a link to nothing: remove it, or make what it points to." % dest)
@@ -137,11 +135,11 @@ def _unchanged(dest: str, found: sources.Source, kind: str, declared: Optional[s
             "remove it (module saved_model: state absent)." % (dest, ", ".join(sorted(os.listdir(dest))[:5]))
         )
     same_kind = recorded["kind"] if kind == "auto" and recorded["source_sha256"] == found.sha256 else kind
-    wanted = provenance.fingerprint(found.sha256, same_kind, declared, tags)
-    if wanted != recorded["fingerprint"]:
+    wanted_mark = provenance.fingerprint(found.sha256, same_kind, asked)
+    if wanted_mark != recorded["fingerprint"]:
         raise TfleetError(
             "`%s` holds another export: %s. Nothing was touched. A version is never changed in place: choose another folder, or "
-            "remove this one (module saved_model: state absent)." % (dest, _other(recorded, found, same_kind, declared, tags)),
+            "remove this one (module saved_model: state absent)." % (dest, _other(recorded, found, same_kind, asked)),
             fingerprint=recorded["fingerprint"],
             signatures=recorded["signatures"],
         )
@@ -152,22 +150,19 @@ def _unchanged(dest: str, found: sources.Source, kind: str, declared: Optional[s
             "saved_model: state absent) and export again." % (dest, ", ".join(changes[:5])),
             differences=changes,
         )
-    return _answer(
-        dest, False, recorded["kind"], wanted, found.sha256, recorded["signatures"], len(recorded["files"]), sum(entry["size"] for entry in recorded["files"])
-    )
+    size = sum(entry["size"] for entry in recorded["files"])
+    warnings = recorded.get("warnings", [])  # exports made before there was a linter have none
+    return _answer(dest, False, recorded["kind"], wanted_mark, found.sha256, recorded["signatures"], warnings, len(recorded["files"]), size)
 
 
-def _other(recorded: Dict[str, Any], found: sources.Source, kind: str, declared: Optional[signatures.Signatures], tags: List[str]) -> str:
+def _other(recorded: Dict[str, Any], found: sources.Source, kind: str, asked: Wanted) -> str:
     """How the export on disk differs from the one asked for."""
     if recorded["source_sha256"] != found.sha256:
         return "of %s with SHA-256 %s, not %s" % (recorded["source"], recorded["source_sha256"][:12], found.sha256[:12])
-    for what, old, new in (
-        ("kind", recorded["kind"], kind),
-        ("signatures", recorded["options"]["signatures"], declared),
-        ("tags", recorded["options"]["tags"], tags),
-    ):
-        if old != new:
-            return "of the same source with other %s (%s, not %s)" % (what, old, new)
+    old, new = dict(recorded["options"], kind=recorded["kind"]), dict(options(asked), kind=kind)
+    for what in sorted(set(old) | set(new)):
+        if old.get(what) != new.get(what):
+            return "of the same source with other %s (%s, not %s)" % (what, old.get(what), new.get(what))
     return "of another format of tfleet's"
 
 
@@ -198,104 +193,10 @@ def _os_sentence(error: OSError, dest: str) -> str:
     return "%s %s (%s). What was begun is removed, nothing else was touched." % (error.strerror or error, where, error.filename)
 
 
-# What goes into it
-
-
-def _plan_frozen_graph(found: sources.Source, path: str, declared: Optional[signatures.Signatures], tags: List[str]) -> _Plan:
-    tf = framework.load()
-    what = "the graph `%s`" % found.shown
-    model = saved_model.new(tf, tags)
-    frozen_graph.read(tf, path, model.meta_graphs[0].graph_def)
-    return _plan_graph(tf, "frozen_graph", model, what, declared or _no_signatures(tf, model.meta_graphs[0].graph_def, what, found))
-
-
-def _plan_keras(found: sources.Source, path: str, declared: Optional[signatures.Signatures], tags: List[str]) -> _Plan:
-    tf = framework.load()
-    graph_def, own = keras_file.read(tf, path)
-    model = saved_model.new(tf, tags)
-    model.meta_graphs[0].graph_def.CopyFrom(graph_def)
-    return _plan_graph(tf, "keras", model, "the Keras model `%s`" % found.shown, declared or signatures.normalised(own) or {})
-
-
-def _plan_graph(tf: Any, kind: str, model: Any, what: str, declared: signatures.Signatures) -> _Plan:
-    """The plan for a SavedModel proto whose one graph brings its weights as constants."""
-    meta = model.meta_graphs[0]
-    loaded = graph.Graph(tf, meta.graph_def, what)
-    loaded.check_frozen([tensor for signature in declared.values() for tensor in signature["outputs"].values()])
-    saved_model.declare(loaded, meta, declared)
-    saved_model.record_operations(meta)
-    return _Plan(kind, Encoded(model), saved_model.describe_signatures(tf, meta), [], tf.__version__)
-
-
-def _no_signatures(tf: Any, graph_def: Any, what: str, found: sources.Source) -> signatures.Signatures:
-    """Raise TfleetError with the signature that the candidates suggest, ready to be written."""
-    candidates = graph.Graph(tf, graph_def, what).candidates()
-    required = [entry for entry in candidates["inputs"] if entry["op"] == "Placeholder"] or candidates["inputs"]
-    proposal = signatures.proposal(required, candidates["outputs"])
-    default = proposal[signatures.DEFAULT_NAME]
-    options = ["--input %s" % shlex.quote("%s=%s" % pair) for pair in default["inputs"].items()]
-    options += ["--output %s" % shlex.quote("%s=%s" % pair) for pair in default["outputs"].items()]
-    inline = ["%s: {%s}" % (side, ", ".join('%s: "%s"' % pair for pair in default[side].items())) for side in ("inputs", "outputs")]
-    raise TfleetError(
-        "A frozen graph has no signature: say which tensors of `%s` are its inputs and outputs. Candidates by form are the inputs %s and the "
-        "outputs %s. If these are right, write in the inventory\n  signatures: {%s: {%s}}\nor on the command line\n  tfleet export %s DEST %s"
-        % (
-            found.shown,
-            _told(candidates["inputs"]),
-            _told(candidates["outputs"]),
-            signatures.DEFAULT_NAME,
-            ", ".join(inline),
-            shlex.quote(found.shown),
-            " ".join(options),
-        ),
-        candidates=candidates,
-        proposal=proposal,
-    )
-
-
-def _told(candidates: List[Dict[str, Any]], most: int = 8) -> str:
-    told = ["%s (%s %s)" % (entry["name"], entry["dtype"], framework.shape_text(entry["shape"])) for entry in candidates[:most]]
-    return (", ".join(told) or "none") + (" and %d more" % (len(candidates) - most) if len(candidates) > most else "")
-
-
-def _plan_saved_model(_found: sources.Source, path: str, declared: Optional[signatures.Signatures], tags: List[str]) -> _Plan:
-    tf = framework.load()
-    model = saved_model.read(path)
-    chosen = saved_model.choose(model, tags, path)
-    for number in reversed(range(len(model.meta_graphs))):
-        if number != chosen:
-            del model.meta_graphs[number]
-    meta = model.meta_graphs[0]
-    saved_model.check_complete(path, meta)
-    if declared:
-        saved_model.declare(graph.Graph(tf, meta.graph_def, "`%s`" % path), meta, declared)
-    described = saved_model.describe_signatures(tf, meta)
-    if not described:
-        raise TfleetError("`%s` has no signature to serve. Declare one by tensor names (signatures); `tfleet inspect` shows what is in it." % path)
-    return _Plan("saved_model", Encoded(model), described, _copies(path), tf.__version__)
-
-
-def _copies(path: str) -> List[Tuple[str, str]]:
-    """``[(file, relative path)]`` of everything beside the proto: variables, assets, assets.extra."""
-    copies = []
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted(names):
-            relative = os.path.relpath(os.path.join(folder, name), path)
-            if relative not in _NOT_THE_MODEL:
-                copies.append((os.path.join(folder, name), relative))
-    return copies
-
-
-_PLANNERS = {"frozen_graph": _plan_frozen_graph, "saved_model": _plan_saved_model, "keras": _plan_keras}
-
-
 # Writing it
 
 
-def _write(
-    plan: _Plan, found: sources.Source, dest: str, declared: Optional[signatures.Signatures], tags: List[str], workspace: Workspace
-) -> List[Dict[str, Any]]:
+def _write(plan: planning.Plan, found: sources.Source, dest: str, asked: Wanted, workspace: Workspace) -> List[Dict[str, Any]]:
     """Build the folder, make it durable, rename it to ``dest``. Returns the list of its files."""
     built = os.path.join(workspace.folder(), "model")
     os.mkdir(built, 0o755)
@@ -308,7 +209,7 @@ def _write(
     listed = provenance.file_list(built)
     target = os.path.join(built, provenance.PATH)
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    text = provenance.text(found, plan.kind, declared, tags, plan.described, listed, plan.tensorflow_version)
+    text = provenance.text(found, plan.kind, asked, plan.described, plan.warnings, listed, plan.tensorflow_version)
     put(target, [text.encode("utf-8")])
     publish(built, dest)
     return listed

@@ -43,3 +43,10 @@ def shape_list(shape: Any) -> Optional[List[int]]:
 def shape_text(shape: Optional[List[int]]) -> str:
     """``[?, 28, 28, 1]``, or ``any shape`` for an unknown rank."""
     return "any shape" if shape is None else "[%s]" % ", ".join("?" if size < 0 else str(size) for size in shape)
+
+
+def first_line(error: Exception) -> str:
+    """What TensorFlow said first, without the pages that follow it; of an operation that failed in a session, what that said."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    failed = [lines[number - 1] for number, line in enumerate(lines) if number and line.startswith("[[{{node")]
+    return (failed + lines)[0][:400] if lines else type(error).__name__

@@ -235,13 +235,13 @@ def _imported(tf: Any, graph_def: Any, what: str) -> Any:
             # name='' keeps the names people declare; the default would prefix every one with import/.
             tf.compat.v1.import_graph_def(_skeleton(tf, graph_def), name="")
     except Exception as error:  # noqa: BLE001 (ValueError, TypeError, KeyError, OpError: TensorFlow's way to refuse differs by version)
-        raise TfleetError(_why_not(tf, graph_def, what, error), tensorflow=tf.__version__)
+        raise TfleetError(why_not_imported(tf, graph_def, what, error), tensorflow=tf.__version__)
     return graph
 
 
-def _why_not(tf: Any, graph_def: Any, what: str, error: Exception) -> str:
+def why_not_imported(tf: Any, graph_def: Any, what: str, error: Exception) -> str:
     """A sentence for TensorFlow's refusal to import a graph."""
-    text = str(error).split("\n")[0][:400]
+    text = framework.first_line(error)
     unknown = sorted(op for op in operations(graph_def) if not _registered(op, graph_def)) if "not registered" in text else []
     if "TRTEngineOp" in unknown:
         return (

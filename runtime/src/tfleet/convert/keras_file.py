@@ -9,6 +9,7 @@ import os
 import tempfile
 from typing import Any, Iterator, List, Tuple
 
+from tfleet.convert import framework
 from tfleet.convert.signatures import DEFAULT_NAME, Signatures
 from tfleet.errors import TfleetError
 
@@ -33,7 +34,7 @@ def read(tf: Any, path: str) -> Tuple[Any, Signatures]:
         state = _other_state(tf, function)
         frozen: Any = None if state else _freeze(function)
     except Exception as error:  # noqa: BLE001 (whatever the layers of a stranger's model raise while they are traced)
-        raise TfleetError("The Keras model `%s` cannot be traced for inference by TensorFlow %s: %s" % (path, tf.__version__, _first_line(error)))
+        raise TfleetError("The Keras model `%s` cannot be traced for inference by TensorFlow %s: %s" % (path, tf.__version__, _told(error)))
     if state:
         raise TfleetError(
             "The Keras model `%s` holds lookup tables or other state that a graph cannot keep (%s). Export it as a SavedModel "
@@ -58,7 +59,7 @@ def _load(tf: Any, path: str) -> Any:
         raise TfleetError(
             "Keras %s of TensorFlow %s cannot load `%s`: %s\nThe file is damaged, has layers of its author's own, or was saved by "
             "another Keras: export it as a SavedModel where it was trained and give that."
-            % (getattr(tf.keras, "__version__", ""), tf.__version__, path, _first_line(error))
+            % (getattr(tf.keras, "__version__", ""), tf.__version__, path, _told(error))
         )
 
 
@@ -76,9 +77,8 @@ def _well_named(path: str) -> Iterator[str]:
         yield link
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "%s: %s" % (type(error).__name__, lines[0][:300] if lines else "")
+def _told(error: Exception) -> str:
+    return "%s: %s" % (type(error).__name__, framework.first_line(error))
 
 
 def _layer_names(tensors: List[Any]) -> List[str]:

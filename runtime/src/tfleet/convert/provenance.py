@@ -6,19 +6,19 @@ import os
 from typing import Any, Dict, List, Optional
 
 from tfleet import __version__, files
-from tfleet.convert.signatures import Signatures
 from tfleet.convert.source import Source
+from tfleet.convert.wanted import Wanted, options
 
 PATH = "assets.extra/tfleet_provenance.json"
 _FORMAT = 1
 
 
-def fingerprint(source_sha256: str, kind: str, declared: Optional[Signatures], tags: List[str]) -> str:
-    """The SHA-256 that two exports share exactly when their source, kind, declared signatures and tags are the same.
+def fingerprint(source_sha256: str, kind: str, asked: Wanted) -> str:
+    """The SHA-256 that two exports share exactly when their source, kind and options are the same.
 
     TensorFlow's version is not in it: an upgraded runtime must not make every export on disk look foreign.
     """
-    content = {"format": _FORMAT, "source_sha256": source_sha256, "kind": kind, "signatures": declared, "tags": sorted(tags)}
+    content = dict(options(asked), format=_FORMAT, source_sha256=source_sha256, kind=kind)
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("utf-8")).hexdigest()
 
 
@@ -35,9 +35,9 @@ def read(dest: str) -> Optional[Dict[str, Any]]:
 def text(
     source: Source,
     kind: str,
-    declared: Optional[Signatures],
-    tags: List[str],
+    asked: Wanted,
     signatures: Dict[str, Any],
+    warnings: List[Dict[str, Any]],
     listed: List[Dict[str, Any]],
     tensorflow_version: str,
 ) -> str:
@@ -46,12 +46,13 @@ def text(
         json.dumps(
             {
                 "format": _FORMAT,
-                "fingerprint": fingerprint(source.sha256, kind, declared, tags),
+                "fingerprint": fingerprint(source.sha256, kind, asked),
                 "source": source.name,
                 "source_sha256": source.sha256,
                 "kind": kind,
-                "options": {"signatures": declared, "tags": sorted(tags)},
+                "options": options(asked),
                 "signatures": signatures,
+                "warnings": warnings,
                 "files": listed,
                 "versions": {"tfleet": __version__, "tensorflow": tensorflow_version},
             },

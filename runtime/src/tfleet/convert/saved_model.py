@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterable
 
 from tfleet.convert import framework, graph
 from tfleet.convert.source import describe_folder
@@ -85,7 +85,7 @@ def _describe_tensor(tf: Any, info: Any) -> Dict[str, Any]:
     return described
 
 
-def choose(model: Any, tags: List[str], path: str) -> int:
+def choose(model: Any, tags: Iterable[str], path: str) -> int:
     """The index of the meta graph whose tag set is exactly ``tags``: a model server looks for exactly its own. Raises TfleetError."""
     sets = [sorted(meta.meta_info_def.tags) for meta in model.meta_graphs]
     if sorted(tags) not in sets:
@@ -119,7 +119,7 @@ def check_complete(path: str, meta_graph: Any) -> None:
             raise TfleetError("`%s` is incomplete: assets/%s is missing. Copy the whole folder, assets/ included." % (path, asset.filename))
 
 
-def new(tf: Any, tags: List[str]) -> Any:
+def new(tf: Any, tags: Iterable[str]) -> Any:
     """An empty SavedModel proto with one meta graph for ``tags``, which is to be filled."""
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -142,12 +142,7 @@ def declare(loaded: graph.Graph, meta_graph: Any, declared: Dict[str, Dict[str, 
     """Replace the signatures of ``meta_graph`` by the ``declared`` ones (normalised), looked up in ``loaded`` (graph.Graph)."""
     chosen = {}
     for name, signature in declared.items():
-        tensors = {
-            side: {alias: loaded.tensor(tensor, "Signature `%s`, %s `%s`" % (name, side[:-1], alias)) for alias, tensor in signature[side].items()}
-            for side in ("inputs", "outputs")
-        }
-        loaded.check_computable(name, signature)
-        chosen[name] = (tensors, signature["method_name"])
+        chosen[name] = (look_up(loaded, name, signature), signature["method_name"])
     _forget(meta_graph)
     for name, (tensors, method) in chosen.items():
         target = meta_graph.signature_def[name]
@@ -157,6 +152,16 @@ def declare(loaded: graph.Graph, meta_graph: Any, declared: Dict[str, Dict[str, 
                 infos[alias].name = tensor.name
                 infos[alias].dtype = tensor.dtype.base_dtype.as_datatype_enum
                 infos[alias].tensor_shape.CopyFrom(tensor.shape.as_proto())
+
+
+def look_up(loaded: graph.Graph, name: str, signature: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
+    """``{"inputs": {alias: tensor}, "outputs": …}`` of one declared signature. Raises TfleetError for a name that is none, and a missing input."""
+    tensors = {
+        side: {alias: loaded.tensor(tensor, "Signature `%s`, %s `%s`" % (name, side[:-1], alias)) for alias, tensor in signature[side].items()}
+        for side in ("inputs", "outputs")
+    }
+    loaded.check_computable(name, signature)
+    return tensors
 
 
 def _forget(meta_graph: Any) -> None:

@@ -7,10 +7,10 @@ import re
 from typing import Callable, List, Optional, Tuple
 
 from tfleet import files
-from tfleet.convert import archive, download, signatures
+from tfleet.convert import archive, checkpoint_files, download, signatures
 from tfleet.errors import TfleetError
 
-KINDS = ("frozen_graph", "saved_model", "keras")
+KINDS = ("frozen_graph", "saved_model", "keras", "checkpoint")
 _GRAPH_FILES = (".pb", ".pbtxt")
 _KERAS_FILES = (".keras", ".h5", ".hdf5")
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -67,14 +67,17 @@ def identify(given: str, checksum: Optional[str], room_for: Optional[Callable[[i
         if local is None:
             return Source(given, shown, download.name_of(given), None, expected, None)
     path = os.path.abspath(os.path.expanduser(local or given))
+    prefix = None if is_saved_model(path) else checkpoint_files.prefix_of(path)
+    if prefix is not None:
+        path = prefix + checkpoint_files.META
     if not os.path.exists(path):
         raise TfleetError("There is no `%s`.%s" % (shown, neighbours(path)), missing=True)
     if not os.access(path, os.R_OK):
         raise TfleetError("`%s` cannot be read: permission denied for user id %d. Change its mode or owner." % (shown, os.geteuid()))
-    size = size_of(path)
+    size = size_of(path) if prefix is None else sum(map(os.path.getsize, checkpoint_files.files_of(prefix)))
     if room_for is not None:
         room_for(size)
-    sha256 = tree_sha256(path) if os.path.isdir(path) else files.sha256_file(path)
+    sha256 = _sha256_of(path, prefix)
     if expected is not None and sha256 != expected:
         raise TfleetError(
             "`%s` has the SHA-256 %s, not %s as given: it is another file than expected. Nothing was written." % (shown, sha256, expected),
@@ -82,6 +85,12 @@ def identify(given: str, checksum: Optional[str], room_for: Optional[Callable[[i
             found=sha256,
         )
     return Source(given, shown, os.path.basename(path), path, sha256, size)
+
+
+def _sha256_of(path: str, prefix: Optional[str]) -> str:
+    if prefix is not None:
+        return checkpoint_files.sha256_of(prefix)
+    return tree_sha256(path) if os.path.isdir(path) else files.sha256_file(path)
 
 
 def _checksum(text: Optional[str]) -> Optional[str]:
@@ -139,6 +148,8 @@ def _folder(path: str, kind: str) -> Tuple[str, str]:
             "`%s` is a folder, but kind is keras, which is one .keras or .h5 file. %s"
             % (path, "It holds a SavedModel: say kind saved_model." if is_saved_model(path) else describe_folder(path))
         )
+    if kind == "checkpoint":
+        raise TfleetError("`%s` holds no checkpoint with its meta graph (.meta, .index, .data). %s" % (path, describe_folder(path)))
     if not is_saved_model(path):
         raise TfleetError("`%s` is not a SavedModel: there is no saved_model.pb in it. %s" % (path, describe_folder(path)))
     return "saved_model", path
@@ -154,7 +165,7 @@ def describe_folder(path: str) -> str:
     if graphs:
         return "It holds the file%s %s: give the file itself." % ("" if len(graphs) == 1 else "s", ", ".join(graphs[:5]))
     if any(name.endswith((".index", ".meta", ".ckpt")) for name in names):
-        return "It holds a checkpoint, which is weights without a signature: export it as a SavedModel or freeze it where its code is."
+        return "It holds a checkpoint without its meta graph (.meta) or without its weights (.index, .data): export a SavedModel where its code is."
     return "It is empty." if not names else "It holds %s." % ", ".join(names[:5])
 
 
@@ -170,12 +181,14 @@ def _file(path: str, kind: str) -> Tuple[str, str]:
     return found, path
 
 
-_SPOKEN = {"keras": "Keras file", "frozen_graph": "graph or something else, not a Keras file"}
+_SPOKEN = {"keras": "Keras file", "checkpoint": "part of a checkpoint", "frozen_graph": "graph or something else, not a Keras file"}
 
 
 def _kind_of_file(path: str) -> str:
     with open(path, "rb") as stream:
         head = stream.read(8)
+    if checkpoint_files.prefix_of(path) is not None:
+        return "checkpoint"
     if head == _HDF5 or head.startswith(b"PK") or (path.endswith(".keras") and not head):
         return "keras"
     return "frozen_graph"
@@ -193,6 +206,8 @@ def _only_model(root: str, kind: str, shown: str) -> Tuple[str, str]:
         graphs = [name for name in names if name.endswith(".pb") and name not in _OTHER_PB]
         graphs = graphs or [name for name in names if name.endswith(".pbtxt")]
         found.extend(("frozen_graph", os.path.join(folder, name)) for name in sorted(graphs))
+        metas = [os.path.join(folder, name) for name in sorted(names) if name.endswith(checkpoint_files.META)]
+        found.extend(("checkpoint", path) for path in metas if checkpoint_files.prefix_of(path))
         found.extend(("keras", os.path.join(folder, name)) for name in sorted(names) if name.endswith(_KERAS_FILES))
     chosen = [model for model in found if kind in ("auto", model[0])]
     listed = ", ".join("`%s` (%s)" % (os.path.relpath(path, root), of) for of, path in found[:8])
@@ -204,7 +219,7 @@ def _only_model(root: str, kind: str, shown: str) -> Tuple[str, str]:
                 "model" if kind == "auto" else kind,
                 "It holds %s: say that kind." % listed
                 if found
-                else ("It must hold a SavedModel folder, a .pb or .pbtxt graph, or a .keras or .h5 file: unpack it and look."),
+                else ("It must hold a SavedModel folder, a .pb or .pbtxt graph, a .keras or .h5 file, or a checkpoint with its .meta: unpack it and look."),
             )
         )
     if len(chosen) > 1:

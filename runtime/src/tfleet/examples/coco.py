@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from tfleet import files
 from tfleet.errors import TfleetError
+from tfleet.examples.features import Example
 from tfleet.examples.labelled import Collected, Finder, Problem, labelled, objects_of
 
 
@@ -52,7 +53,7 @@ def _collect(content: Dict[str, Any], root: str, label_map: Optional[Dict[int, s
             box = _shares(annotation["bbox"], sizes[image])
             rows[image].append({"box": box, "number": number, "name": labels[number], "difficult": bool(annotation.get("iscrowd"))})
     finder = Finder(root)
-    examples = []
+    examples: List[Tuple[Optional[str], Example]] = []
     for image in content["images"]:
         picture, why = finder.find(image["file_name"])
         if picture is None:

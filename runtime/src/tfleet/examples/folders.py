@@ -1,8 +1,9 @@
 """Pictures in a folder for each class, as classifiers are trained from them."""
 
 import os
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
+from tfleet.examples.features import Example
 from tfleet.examples.labelled import Collected, Problem, labelled, numbers_of, pictures_below
 
 
@@ -15,7 +16,7 @@ def collect(source: str, images: Optional[str], label_map: Optional[Dict[int, st
     """All pictures below ``source``; the first folder names the class, numbered by the label map, else from 0 in the order of the names."""
     root = images or source
     problems: List[Problem] = []
-    examples = []
+    examples: List[Tuple[Optional[str], Example]] = []
     found = pictures_below(root)
     numbers = numbers_of(sorted({path.split(os.sep)[0] for path in found if os.sep in path}), label_map, 0)
     for path in found:

@@ -1,7 +1,7 @@
 """The inputs of a golden file as Examples: one for each row, with a feature for each input."""
 
 import os
-from typing import Dict, Optional
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def is_source(source: str) -> bool:
 
 def collect(source: str, _images: Optional[str], _label_map: Optional[Dict[int, str]]) -> Collected:
     """A row of each input array is an Example. Raises TfleetError for inputs without a common batch dimension."""
-    examples = []
+    examples: List[Tuple[Optional[str], Example]] = []
     for number, (inputs, _outputs) in enumerate(golden.read(source).examples):
         sizes = {len(array) if array.ndim else -1 for array in inputs.values()}
         if len(sizes) != 1 or -1 in sizes:

@@ -4,6 +4,7 @@ import os
 from typing import Any, Dict, List, Optional, Tuple
 from xml.etree import ElementTree
 
+from tfleet.examples.features import Example
 from tfleet.examples.labelled import Collected, Finder, Problem, labelled, numbers_of, objects_of
 
 _EDGES = ("ymin", "xmin", "ymax", "xmax")
@@ -31,7 +32,7 @@ def collect(source: str, images: Optional[str], label_map: Optional[Dict[int, st
     names = {row["name"] for _relative, annotation in parsed for row in annotation["objects"]}
     numbers = numbers_of(sorted(names), label_map, 1)
     finder = Finder(images or source)
-    examples = []
+    examples: List[Tuple[Optional[str], Example]] = []
     for relative, annotation in parsed:
         stem = os.path.splitext(os.path.basename(relative))[0]
         picture, why = finder.find(annotation["filename"], stem)
