@@ -123,9 +123,8 @@ def resolve(device, tensorflow=2, image=None, precisions=(), in_image=True):
         hardware_class, notes, problems}. ``image`` is told without being used too; ``tensorflow``, ``tensorrt`` and ``cuda`` are those of what is used.
         ``possible`` is None where only a try can tell. ``problems`` are sentences; with any, nothing may be changed.
     """
-    decision = {"in_image": in_image, "image": None, "tag": None, "confidence": None, "tensorflow": None, "tensorrt": None, "cuda": None, "python": None, "environment": {},
-                "wheel": None, "tftrt": {"possible": False, "reason": None}, "precisions": device["precisions"], "hardware_class": None,
-                "notes": [], "problems": []}
+    decision: Dict[str, Any] = dict.fromkeys(("image", "tag", "confidence", "tensorflow", "tensorrt", "cuda", "python", "wheel", "hardware_class"))
+    decision.update(in_image=in_image, environment={}, tftrt={"possible": False, "reason": None}, precisions=device["precisions"], notes=[], problems=[])
     if tensorflow not in (1, 2):
         decision["problems"].append("TensorFlow %s was asked for; write 1 or 2." % tensorflow)
         return decision

@@ -83,7 +83,8 @@ def roles(tmp_path):
     """A directory of roles with one role, whose option is secret."""
     meta = tmp_path / "vault/meta"
     meta.mkdir(parents=True)
-    spec = {"argument_specs": {"main": {"options": {"vault_logins": {"type": "list", "elements": "dict", "no_log": True, "description": "x", "default": "Text."}}}}}
+    option = {"type": "list", "elements": "dict", "no_log": True, "description": "x", "default": "A sentence."}
+    spec = {"argument_specs": {"main": {"options": {"vault_logins": option}}}}
     (meta / "argument_specs.yml").write_text(yaml.safe_dump(spec))
     return str(tmp_path)
 
