@@ -78,6 +78,7 @@ lint-changelog:
 	antsibull-changelog lint
 lint-pages:
 	tools/role_readme.py --check
+	tools/compatibility_table.py --check
 
 unit: setup-test ## Unit tests of the modules, the runtime, the roles and the collection
 	pytest tests/unit
