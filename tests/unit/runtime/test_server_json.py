@@ -1,13 +1,14 @@
 """JSON in and out: the fast way through numpy gives what the element-by-element way gives."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from tfleet import wire
 from tfleet.server import json_tensor, json_text
-from tfleet.server.status import StatusError
+from tfleet.server.status import RESOURCE_EXHAUSTED, StatusError
 
 
 def read(text, **dtypes):
@@ -156,3 +157,31 @@ def test_whole_pairs_and_escaped_backslashes_are_text():
 def test_more_dimensions_than_numpy_has():
     with pytest.raises(StatusError, match="The value has 41 dimensions, more than 32"):
         json_tensor.read_predict(b'{"instances": [%s1%s]}' % (b"[" * 40, b"]" * 40), lambda name: {"x": 1})
+
+
+@pytest.mark.parametrize("element", [
+    "[]", "[0]", "[[]]", "{}", '{"x": 0.5}', '{"x": [1.5], "y": ""}', "0", "0.5", "12345678901", '""', '"a"', '"\u00e4"', "null"])
+def test_documents_that_would_fill_the_memory_are_refused_before(monkeypatch, element):
+    """The limit is on an estimate, which must not be below what the objects take."""
+    text = '{"instances": [' + ", ".join([element] * 20000) + "]}"
+    tracemalloc.start()
+    document = json.loads(text)
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(document["instances"]) == 20000
+    monkeypatch.setattr(json_text, "MAX_PARSED", used)
+    with pytest.raises(StatusError) as failure:
+        json_text.parse(text.encode("utf-8"))
+    assert failure.value.code == RESOURCE_EXHAUSTED
+    assert failure.value.message.startswith("The JSON body would take about ")
+    monkeypatch.setattr(json_text, "MAX_PARSED", 20000 * 700)
+    assert json_text.parse(text.encode("utf-8")) == document
+
+
+def test_regular_numbers_need_no_such_limit(monkeypatch):
+    monkeypatch.setattr(json_text, "MAX_PARSED", 1000)
+    numbers = np.arange(5000.0)
+    asked = read('{"instances": %s}' % numbers.tolist(), x="DOUBLE")
+    assert asked.inputs["x"].tolist() == numbers.tolist()
+    with pytest.raises(StatusError, match="would take about"):
+        read('{"instances": %s}' % (numbers.tolist() + ["a"]), x="DOUBLE")

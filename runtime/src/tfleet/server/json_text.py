@@ -7,10 +7,14 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 
-from .status import StatusError, invalid_argument
+from .status import RESOURCE_EXHAUSTED, StatusError, invalid_argument
 
 # Echoes of the request in an error are cut here, as releases from 2.18 on do (2.17 echoes everything).
 ECHO_LIMIT = 256
+
+MAX_PARSED = 1000 * 1000 * 1000
+"""Bytes of Python objects that one document may become, beside the texts of its strings."""
+_LIST_BYTES, _OBJECT_BYTES, _VALUE_BYTES = 96, 240, 72  # a bracket, a brace, a comma
 
 NO_UTF8 = "JSON Parse error: Invalid encoding in string."
 TOO_DEEP = "JSON Parse error: The document is nested too deeply"
@@ -38,6 +42,7 @@ def parse(body: bytes) -> Any:
     """The document's object. Raises StatusError in rapidjson's words."""
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
+    _check_size(body)
     text = body.decode("utf-8-sig", "surrogateescape")  # rapidjson does not look at the encoding either
     try:
         document = json.loads(text)
@@ -52,6 +57,14 @@ def parse(body: bytes) -> Any:
     if not isinstance(document, dict):
         raise format_error(document, "Is not object")
     return document
+
+
+def _check_size(body: bytes) -> None:
+    # 40 KB of gzip can be 30 million empty lists, which are 16 bytes each in rapidjson, and five times as much here.
+    need = _LIST_BYTES * body.count(b"[") + _OBJECT_BYTES * body.count(b"{") + _VALUE_BYTES * body.count(b",")
+    if need > MAX_PARSED:
+        raise StatusError(RESOURCE_EXHAUSTED, "The JSON body would take about %d MB of memory to read, more than %d MB: send fewer rows at a "
+                          "time, or use gRPC. (Regular lists of numbers alone have no such limit.)" % (need // 1000000, MAX_PARSED // 1000000))
 
 
 def _check_surrogates(text: str) -> None:
