@@ -1,5 +1,7 @@
 """Which runs are made in the thread of the request, and when they lose that place."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,13 @@ def test_clients_cannot_fill_the_memory_with_kinds_of_runs():
     assert light.choose(("64",), 8, None) == NORMAL
     light.learn(("63",), 16, NORMAL, 0)  # known ones are still learnt
     assert light.choose(("63",), 16, None) == IN_CALLER
+
+
+@pytest.mark.parametrize(("how", "counted"), [(NORMAL, True), (IN_CALLER, True), (WITH_LOCK, False)])
+def test_time_of_others_does_not_count_once_the_lock_is_kept(how, counted):
+    began = LightRuns.clock(how)
+    time.sleep(0.05)
+    assert (LightRuns.clock(how) - began > 0.03) is counted
 
 
 def test_sizes():

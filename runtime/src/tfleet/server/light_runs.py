@@ -3,8 +3,8 @@
 Handing a run to TensorFlow's threads and waiting for it costs 30 microseconds, and giving up Python's lock meanwhile and getting
 it back among other requests up to 100: many times what a small model takes. So a run like one that was finished quickly is
 made in the thread of the request, and if that takes next to no time, without giving up the lock. Nothing can stop such a run,
-so those whose time depends on more than the size of their inputs, or that wait for something, never are. What a thread's run
-takes is counted in its own CPU time: on a busy machine most of the wall's is that of others.
+so those whose time depends on more than the size of their inputs, or that wait for something, never are. Once the lock is kept,
+the thread's own CPU time counts: on a busy machine most of the wall's is that of others, and the place would be lost again and again.
 """
 import re
 import time
@@ -35,7 +35,7 @@ class LightRuns:
     @staticmethod
     def clock(how: int) -> float:
         """Seconds, to take the difference for learn()."""
-        return time.perf_counter() if how == NORMAL else time.clock_gettime(time.CLOCK_THREAD_CPUTIME_ID)
+        return time.clock_gettime(time.CLOCK_THREAD_CPUTIME_ID) if how == WITH_LOCK else time.perf_counter()
 
     def choose(self, fetches: Tuple[str, ...], size: Optional[int], timeout_ms: Optional[int]) -> int:
         """How to run. size: bytes of the inputs, None if the time depends on more than these."""
