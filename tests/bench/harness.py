@@ -5,8 +5,10 @@ Only the standard library is imported here: a child's peak memory, as Linux coun
 which started it, so the process that measures has to stay small.
 """
 
+import importlib.metadata
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -77,7 +79,7 @@ def report(suite, rows, names):
     os.makedirs(RESULTS, exist_ok=True)
     path = os.path.join(RESULTS, suite)
     with open(path + ".json", "w", encoding="utf-8") as stream:
-        json.dump(rows, stream, indent=2)
+        json.dump({"machine": machine(), "rows": rows}, stream, indent=2)
         stream.write("\n")
     _plot(path + ".png", rows, names)
     print("%-46s %12s %12s %8s %8s" % ("measure", names[0], names[1], "ratio", "target"))
@@ -88,6 +90,17 @@ def report(suite, rows, names):
         print("%-46s %12s %12s %8s %8s %s" % (("%s [%s]" % (line["measure"], line["unit"]),) + texts + (verdict,)))
     print("%s.json, %s.png" % (path, path))
     return 1 if any(line["ok"] is False for line in rows) else 0
+
+
+def machine():
+    """What the numbers were measured on, in a line."""
+    with open("/proc/cpuinfo", encoding="utf-8") as stream:
+        models = [line.partition(":")[2].strip() for line in stream if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    packages = {found.metadata["Name"]: found.version for found in importlib.metadata.distributions()}
+    versions = ["%s %s" % (name, packages[name]) for name in ("tensorflow", "tensorflow-cpu", "grpcio", "protobuf", "numpy") if name in packages]
+    hardware = "%d x %s, %.0f GiB" % (os.cpu_count() or 1, models[0] if models else platform.machine(), memory)
+    return ", ".join([hardware, "Linux " + platform.release(), "Python " + platform.python_version()] + versions)
 
 
 def _rounded(value):
@@ -125,6 +138,6 @@ def _plot(path, rows, names):
         panel.spines[["top", "right"]].set_visible(False)
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=colour) for colour in ("#2a6fdb", "#b8bec8", "#d33c3c")]
     figure.legend(handles, [names[0], names[1], "target"], loc="upper right", ncol=3, frameon=False, fontsize=9)
-    figure.suptitle("medians of interleaved runs, with smallest and largest", x=0.01, ha="left", fontsize=9)
+    figure.suptitle("medians of interleaved runs, with smallest and largest\n" + machine(), x=0.01, ha="left", fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=120)

@@ -8,7 +8,7 @@ from tests.bench.server.processes import Server, load
 
 WORKERS = 4 * (os.cpu_count() or 1)  # gRPC threads of the server by default
 BATCHING = """max_batch_size { value: 32 }
-batch_timeout_micros { value: 20000 }
+batch_timeout_micros { value: 100000 }
 num_batch_threads { value: 1 }
 max_enqueued_batches { value: 64 }
 """
