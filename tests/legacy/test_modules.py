@@ -9,6 +9,7 @@ import socket
 
 import pytest
 
+from ..fixtures.devices import build as trees
 from .conftest import CHECKOUT, run
 
 DIGITS = CHECKOUT / "models/digits/1"
@@ -21,8 +22,8 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ansible(core, tensorflow_1, place):
-    """A function that runs one module of the collection on the target and returns its result."""
+def environment(core, place):
+    """Environment variables of ansible-core 2.16 with nothing but this collection."""
     environment = {
         **os.environ,
         "PATH": f"{core}/bin:{os.environ['PATH']}",
@@ -32,6 +33,12 @@ def ansible(core, tensorflow_1, place):
     }
     (place / "ansible.cfg").touch()
     assert "core 2.16" in run(core / "bin/ansible", "--version", env=environment)
+    return environment
+
+
+@pytest.fixture(scope="module")
+def ansible(core, tensorflow_1, place, environment):
+    """A function that runs one module of the collection on the target and returns its result."""
 
     def call(module, check=False, **arguments):
         mode = ["--check"] if check else []
@@ -148,3 +155,28 @@ def test_model_server_reload(ansible, place, address, tfleet):
 
 def test_model_server_process_stopped(ansible, server):
     changes_once(ansible, "model_server_process", state="stopped", pid_file=server["pid_file"])
+
+
+@pytest.fixture(scope="module")
+def nano(place):
+    """Variables of a Jetson Nano with JetPack 4.6.1 that is made of files."""
+    tree = trees.build(trees.TABLE["devices"]["nano-b01-4.6.1"], place / "nano")
+    return {**{f"{root}_root": str(tree / root) for root in ("proc", "sys", "etc", "var")}, "command_path": [str(tree / "bin")]}
+
+
+def test_jetson_facts(ansible, nano):
+    device = ansible("jetson_facts", **nano)["ansible_facts"]["tfleet_device"]
+    assert (device["module"], device["jetpack"], device["power"]["mode"], device["largest_free_blocks"]) == ("nano", "4.6.1", "5W", 2)
+
+
+def test_preflight_of_a_jetpack_4_host(core, tensorflow_1, place, environment, nano):
+    """On the ansible-core that manages it, such a host has nothing in the way; values that are known only later are no mistakes."""
+    host = {f"jetson_facts_{name}": value for name, value in nano.items()}
+    host.update(model_server_memory_max="{{ ansible_facts.memtotal_mb }}M", model_server_start_timeout="{{ known_later }}")
+    common = {"ansible_connection": "local", "ansible_python_interpreter": f"{tensorflow_1}/bin/python", "ansible_become": False,
+              "model_server_backend": "container", "tfleet_work_dir": str(place / "work")}  # fmt: skip
+    (place / "hosts.json").write_text(json.dumps({"all": {"vars": common, "children": {"jetsons": {"hosts": {"nano": host}}}}}))
+    run(core / "bin/ansible-playbook", "-i", place / "hosts.json", CHECKOUT / "playbooks/preflight.yml", cwd=place, env=environment)
+    found = json.loads((place / "work/reports/preflight.json").read_text())[0]
+    assert found["problems"] == []
+    assert found["decision"]["image"] == "nvcr.io/nvidia/l4t-tensorflow:r32.7.1-tf2.7-py3"
