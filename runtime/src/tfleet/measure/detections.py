@@ -1,5 +1,6 @@
 """Detections of two builds: matched boxes, agreement of their classes, mean average precision, and classes gone to background."""
 
+import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -132,16 +133,19 @@ class Foreground(object):
         return None
 
 
-def is_anchor_scores(array: np.ndarray) -> bool:
-    """Whether an output is the scores of classes for each anchor of a detector: [rows, anchors, classes] (four would be boxes)."""
-    return array.ndim == 3 and array.dtype.kind == "f" and array.shape[2] > 1 and array.shape[2] != 4 and array.shape[1] > array.shape[2]
+def is_anchor_scores(alias: str, array: np.ndarray) -> bool:
+    """Whether an output is the scores of classes for each anchor of a detector: [rows, anchors, classes]. With four classes only the name tells."""
+    if array.ndim != 3 or array.dtype.kind != "f" or not 1 < array.shape[2] < array.shape[1]:
+        return False
+    return array.shape[2] != 4 or re.search("score|class|prob|logit", alias.lower()) is not None
 
 
 def boxes_agree(errors: Dict[str, Dict[str, Any]], outputs: Dict[str, np.ndarray]) -> Optional[str]:
     """The output with boxes [rows, anchors, 4] in which both builds agree, if there is one."""
     for alias in sorted(outputs):
         array = outputs[alias]
-        if array.ndim == 3 and array.shape[2] == 4 and array.dtype.kind == "f" and errors[alias]["mean_rel"] <= _BOXES_AGREE:
+        boxes = array.ndim == 3 and array.shape[2] == 4 and array.dtype.kind == "f" and not is_anchor_scores(alias, array)
+        if boxes and errors[alias]["mean_rel"] <= _BOXES_AGREE:
             return alias
     return None
 

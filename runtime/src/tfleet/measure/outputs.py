@@ -26,6 +26,8 @@ class Output(object):
         self._not_finite = {"reference": 0, "candidate": 0}
         self._rows = self._top1 = self._topk = 0
         self._classes = 0
+        # Of the last batch: its rows with a number in one build and none in the other, and how many elements these are.
+        self._broken, self._unequal = np.zeros(0, bool), 0
         self._spread = {"reference": _Spread(), "candidate": _Spread()}
         self.problem = ""
 
@@ -48,25 +50,31 @@ class Output(object):
         if want.dtype.kind in "iub":
             agrees = absolute.max(axis=1) == 0
         worst = relative.mean(axis=1)
+        if self._broken.any():
+            agrees = ~self._broken if agrees is None else agrees & ~self._broken
         return [Row(self.alias, float(worst[row]), None if agrees is None else bool(agrees[row])) for row in range(rows)]
 
     def _errors(self, left: np.ndarray, right: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         with np.errstate(invalid="ignore", over="ignore"):
             absolute = np.abs(right - left)
         size = np.abs(left)
+        self._broken, self._unequal = np.zeros(len(left), bool), 0
         # One sum tells whether there is anything to look for: it is not finite if any element is not.
         if not np.isfinite(absolute.sum()):
             finite, found = np.isfinite(left), np.isfinite(right)
             self._not_finite["reference"] += int(left.size - finite.sum())
             self._not_finite["candidate"] += int(right.size - found.sum())
             same = (left == right) | (np.isnan(left) & np.isnan(right))
-            absolute = np.where(same, 0.0, np.where(finite & found, absolute, np.finfo(np.float32).max))
-            size = np.where(finite, size, 0.0)
+            self._broken = ~(same | (finite & found)).all(axis=1)
+            # They are counted, and no number says how far a number is from none.
+            absolute[~(finite & found)] = 0
+            self._unequal = int(np.count_nonzero(~same & ~(finite & found)))
+            size = np.where(finite, size, 0)
         floor = np.maximum(size, FLOOR * size.max(axis=1, keepdims=True))
         # Beside zeros only, one as a whole is the measure.
         relative = absolute / np.where(floor > 0, floor, 1)
         self._elements += absolute.size
-        self._equal += int(absolute.size - np.count_nonzero(absolute))
+        self._equal += int(absolute.size - np.count_nonzero(absolute)) - self._unequal
         self._max_abs = max(self._max_abs, float(absolute.max()))
         self._max_rel = max(self._max_rel, float(relative.max()))
         self._sum_abs += float(absolute.sum(dtype=np.float64))

@@ -127,7 +127,7 @@ class _Comparison(object):
         if detector:
             self._agreement = detections.Agreement(detection["min_score"], detection["iou"])
         for alias, array in want.items():
-            if detections.is_anchor_scores(array):
+            if detections.is_anchor_scores(alias, array):
                 self._foregrounds[alias] = detections.Foreground(alias, detection["min_score"])
 
     def _is_scores(self, alias: str) -> bool:

@@ -69,7 +69,7 @@ def exceeded(alias: str, found: Dict[str, Any], limits: Dict[str, float]) -> Lis
     problems = []
     if found.get("problem"):
         return ["Output '%s' %s." % (alias, found["problem"])]
-    if found["not_finite"]["candidate"] > found["not_finite"]["reference"]:
+    if found["not_finite"]["candidate"] != found["not_finite"]["reference"]:
         problems.append(
             "Output '%s' of the candidate holds %d values that are not finite (NaN or infinity), the reference's %d."
             % (alias, found["not_finite"]["candidate"], found["not_finite"]["reference"])
