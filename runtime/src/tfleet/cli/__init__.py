@@ -18,6 +18,8 @@ COMMANDS = {
     "export": "build a SavedModel from a frozen graph, a SavedModel or a Keras file",
     "lint": "warn of what in a graph spoils serving",
     "inspect": "show signatures, tensors and ops of a SavedModel or a frozen graph",
+    "convert": "build a TF-TRT, TensorFlow Lite or folded variant of a SavedModel",
+    "plan": "estimate, without a GPU, what TF-TRT would take of a SavedModel",
     "tfrecord": "write, read and check TFRecord files of labelled pictures",
     "warmup": "write the requests that a model server runs before it serves a version",
     "serve": "serve models with TensorFlow Serving's flags, files and protocol",
