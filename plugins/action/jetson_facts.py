@@ -2,7 +2,7 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Action of the module ``jetson_facts``: the readings come from the device, what follows from them is looked up here."""
 from ansible.plugins.action import ActionBase
-from ansible_collections.tfleet.serving.plugins.module_utils.compatibility import describe
+from ansible_collections.tfleet.serving.plugins.module_utils.device_identity import describe
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 
 

@@ -1,9 +1,8 @@
 # Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What a device is, and what may run on it: pure functions over the readings of ``jetson_facts`` and the data files.
+"""What may run on a device: the image, whether TF-TRT is possible and why not, the precisions, the hardware class.
 
-``describe`` turns readings into ``tfleet_device``; ``resolve`` turns that into a decision: the image, whether TF-TRT is possible and why not, the
-precisions, the hardware class. A thing that is unknown is None with a note, or a problem that says what to do; nothing is guessed.
+Pure functions over ``tfleet_device`` and the data files. A thing that is unknown is None with a note, or a problem that says what to do; nothing is guessed.
 """
 import re
 from typing import Any, Dict, List
@@ -11,107 +10,11 @@ from typing import Any, Dict, List
 from ansible_collections.tfleet.serving.plugins.module_utils import hardware_data
 from ansible_collections.tfleet.serving.plugins.module_utils.hardware_data import DataError, number, within
 
-_PART = re.compile(r"p\d{4}-\d{4}")
 # Where the release of L4T stands in the tags of NVIDIA and of the community.
 _TAG_L4T = re.compile(r"(?:^|-)r(\d{2}\.\d+(?:\.\d+)*)(?=-|$)")
 
 
-# ---- what the device is ----
-def identify(compatible):
-    """Return (soc, module, variant) of a device tree's compatible list, as keys and values of data/jetsons.yml; None for what is not there."""
-    data = hardware_data.load("jetsons")
-    names = [element[len("nvidia,"):] for element in compatible if element.startswith("nvidia,")]
-    soc = next((name for name in names if name in data["socs"]), None)
-    for name in names:
-        for module, row in data["modules"].items():
-            if row["soc"] == soc and name in row["elements"]:
-                return soc, module, None
-        # The halves of carrier+module: the last that is known is the module, whatever the carrier board.
-        for part in reversed(_PART.findall(name)):
-            for key in (part, part.split("-")[0]):
-                for module, row in data["modules"].items():
-                    if row["soc"] == soc and key in row["parts"]:
-                        return soc, module, row["parts"][key]
-    return soc, None, None
-
-
-def describe(observed, l4t_override=None):
-    """Return ``tfleet_device`` for the readings of :meth:`device_facts.Device.observe`.
-
-    :param l4t_override: a release of data/l4t.yml that the device is to be treated like, where its own is unknown or cannot be read.
-    """
-    notes = list(observed["notes"])
-    device = {key: observed[key] for key in (
-        "architecture", "l4t", "model", "driver", "gpus", "power", "zram", "swap", "memory", "largest_free_block_bytes", "largest_free_blocks",
-        "default_target", "thermal", "over_current", "throttling", "docker", "disk")}
-    device.update({
-        "kind": "jetson" if observed["jetson"] else "gpu_server" if observed["gpus"] or observed["gpu_on_bus"] else "cpu_server",
-        "l4t_known_as": None, "jetpack": None, "soc": None, "module": None, "variant": None, "compute_capability": None, "precisions": None,
-        "cuda": {"expected": None, "installed": _newest(observed["packages"], r"cuda-cudart-\d+-\d+$"), "driver": observed["driver_cuda"]},
-        "tensorrt": {"expected": None, "installed": _newest(observed["packages"], r"libnvinfer\d+$")},
-        "cudnn": {"expected": None, "installed": _newest(observed["packages"], r"libcudnn\d+(-cuda-\d+)?$")},
-        "packages_known": observed["packages"] is not None,
-    })
-    if device["kind"] == "jetson":
-        _describe_jetson(device, observed["compatible"], l4t_override, notes)
-    elif device["kind"] == "gpu_server":
-        device["compute_capability"] = next((gpu["compute_capability"] for gpu in device["gpus"]), None)
-    else:
-        device["precisions"] = []
-    device["hardware_class"] = _device_class(device)
-    device["notes"] = notes
-    return device
-
-
-def _newest(packages, pattern):
-    versions = [version for name, version in (packages or {}).items() if re.match(pattern, name)]
-    # 10.2.89-1 and 8.2.1-1+cuda10.2: what follows the numbers is the packager's.
-    return ".".join(map(str, max(map(number, versions)))) if versions else None
-
-
-def _describe_jetson(device, compatible, l4t_override, notes):
-    data = hardware_data.load("jetsons")
-    device["soc"], device["module"], device["variant"] = identify(compatible)
-    if device["soc"] is not None:
-        soc = data["socs"][device["soc"]]
-        device.update(compute_capability=soc["compute_capability"], precisions=list(soc["precisions"]))
-    if device["module"] is None:
-        notes.append("The device tree names no %s: compatible is %s. If the board is a Jetson's, add its element to %s." % (
-            "SoC that is known" if device["soc"] is None else "module that is known", ", ".join(compatible) or "empty", hardware_data.path_of("jetsons")))
-    if device["l4t"] is None:
-        notes.append("Neither nv_tegra_release nor the package nvidia-l4t-core tells the release of L4T.")
-    known_as = l4t_override or device["l4t"]
-    if known_as is None:
-        return
-    try:
-        release = hardware_data.l4t_release(known_as)
-    except DataError as error:
-        notes.append(str(error))
-        return
-    if l4t_override and l4t_override != device["l4t"]:
-        notes.append("Treated like L4T %s by preflight_l4t_override; the device itself tells %s." % (l4t_override, device["l4t"] or "nothing"))
-    device.update(l4t_known_as=known_as, jetpack=release["jetpack"])
-    for key in ("cuda", "tensorrt", "cudnn"):
-        device[key]["expected"] = release[key]
-    if device["module"] and known_as.split(".")[0] not in data["modules"][device["module"]]["l4t"]:
-        notes.append("L4T %s does not run on %s by %s: one of the two was read from a wrong place." % (
-            known_as, data["modules"][device["module"]]["name"], hardware_data.path_of("jetsons")))
-
-
-def _device_class(device):
-    """The device's half of the hardware class; None if a part of it is unknown."""
-    if device["kind"] == "jetson":
-        name = "-".join(filter(None, (device["module"] or device["soc"], device["variant"])))
-        return "%s_l4t-%s" % (name, device["l4t"]) if name and device["l4t"] else None
-    if device["kind"] == "gpu_server":
-        capabilities = sorted({gpu["compute_capability"] for gpu in device["gpus"]} - {None}, key=number)
-        known = capabilities and all(gpu["compute_capability"] for gpu in device["gpus"]) and device["driver"]
-        return "sm-%s_driver-%s" % ("+".join(capabilities), device["driver"]) if known else None
-    return "cpu-%s" % device["architecture"]
-
-
-# ---- what may run on it ----
-def resolve(device, tensorflow=2, image=None, precisions=(), in_image=True):
+def resolve(device, tensorflow=2, image=None, precisions=(), in_image=True, groups=()):
     """Return the decision for one device.
 
     :param device: ``tfleet_device``.
@@ -119,6 +22,7 @@ def resolve(device, tensorflow=2, image=None, precisions=(), in_image=True):
     :param image: a reference (name:tag) instead of the image that the data files choose.
     :param precisions: those of TF-TRT that are wanted; empty if no model is to be converted.
     :param in_image: whether TensorFlow runs in an image; if not, it is in a virtual environment, and that there is no image is no problem.
+    :param groups: names of the host's groups, to tell whether it is in the right one.
     :returns: {in_image, image, tag, confidence, tensorflow, tensorrt, cuda, python, environment, wheel, tftrt: {possible, reason}, precisions,
         hardware_class, notes, problems}. ``image`` is told without being used too; ``tensorflow``, ``tensorrt`` and ``cuda`` are those of what is used.
         ``possible`` is None where only a try can tell. ``problems`` are sentences; with any, nothing may be changed.
@@ -146,6 +50,7 @@ def resolve(device, tensorflow=2, image=None, precisions=(), in_image=True):
         _fill_from_host(device, decision)
     else:
         _take_environment(device, decision)
+    _note_group(device, groups, decision["notes"])
     decision["tftrt"] = _tftrt(device, decision)
     _check_precisions(device, decision, precisions)
     decision["hardware_class"] = _full_class(device, decision)
@@ -287,6 +192,12 @@ def _wheel(l4t, tensorflow):
     return None
 
 
+def _note_group(device, groups, notes):
+    wrong = [group for group in groups if group in ("jetsons", "gpu_servers", "cpu_servers") and group != device["kind"] + "s"]
+    if wrong:
+        notes.append("The host is in the group %s, but what it tells of itself makes it one for %ss." % (" and ".join(wrong), device["kind"]))
+
+
 def _take_environment(device, decision):
     """What a virtual environment runs: NVIDIA's wheel on a Jetson with the host's TensorRT, and what the requirements pin elsewhere."""
     wheel = decision["wheel"] or {"tensorflow": None, "confidence": None}
@@ -329,6 +240,9 @@ def _tftrt(device, decision):
     if row and row["tensorrt"] == "host" and device["packages_known"] and device["tensorrt"]["installed"] is None:
         return _no("the image takes TensorRT from the host, and no libnvinfer is installed there. Install the package nvidia-jetpack, or tensorrt, from "
                    "the L4T repository")
+    unfit = _linked_with_another(device, decision, row)
+    if unfit:
+        return _no(unfit)
     if row and repository == "tensorflow-serving" and row["tensorrt"] is None:
         return _no("the image %s has no TensorRT; take its -gpu tag" % decision["tag"])
     if decision["tensorrt"] is None:
@@ -337,6 +251,22 @@ def _tftrt(device, decision):
     if number(decision["tensorrt"]) >= number(data["explicit_batch_from_tensorrt"]):
         reason = "only with dynamic shapes: TensorRT %s refuses implicit batch" % decision["tensorrt"]
     return {"possible": True, "reason": reason}
+
+
+def _linked_with_another(device, decision, row):
+    """Why an image that takes TensorRT from the host cannot use the one that is installed there; None if it can."""
+    installed = device["tensorrt"]["installed"]
+    if not row or row["tensorrt"] != "host" or installed is None:
+        return None
+    linked = hardware_data.l4t_release(row["l4t"])["tensorrt"]
+    same = number(installed)[:len(number(linked))] == number(linked)
+    if number(installed)[0] != number(linked)[0] or (number(installed) < number(linked) and not same):
+        return "the image was linked with TensorRT %s, and the host has %s: the same major release is needed, not older" % (linked, installed)
+    for fault in hardware_data.load("tftrt")["faults"]:
+        if fault["tensorflow"] == decision["tensorflow"] and not same:
+            return "the image was linked with TensorRT %s, the host has %s, and TensorFlow %s fails then (%s). %s" % (
+                linked, installed, fault["tensorflow"], fault["says"], fault["cause"])
+    return None
 
 
 def _no(reason):
@@ -364,54 +294,3 @@ def _full_class(device, decision):
     if decision["tensorrt"] and decision["tensorflow"]:
         return "%s_trt-%s_tf-%s" % (device["hardware_class"], decision["tensorrt"], decision["tensorflow"])
     return "%s_image-%s" % (device["hardware_class"], decision["tag"]) if decision["in_image"] and decision["tag"] else None
-
-
-# ---- Ansible and the host's own programs ----
-def host_problems(facts, core, backend, power_mode=""):
-    """Return what stands in the way on a host besides the decision of :func:`resolve`, as sentences.
-
-    :param facts: ``ansible_facts`` with python, service_mgr and tfleet_device.
-    :param core: release of ansible-core.
-    :param backend: ``model_server_backend``.
-    :param power_mode: name of the power mode that is wanted; empty for none.
-    """
-    device, python = facts["tfleet_device"], facts["python"]["version"]
-    problems = [core_problem(core, "%s.%s.%s" % (python["major"], python["minor"], python["micro"]), facts["python"]["executable"])]
-    if device["l4t_known_as"] is not None and problems[0] is None:
-        # apt runs again under the system's Python if another one cannot import python3-apt.
-        problems.append(core_problem(core, hardware_data.l4t_release(device["l4t_known_as"])["generation"]["python"], "/usr/bin/python3 of this JetPack"))
-    if backend == "systemd" and facts["service_mgr"] != "systemd":
-        problems.append("The host runs %s as its service manager, and model_server_backend is systemd. Set model_server_backend to embedded for a machine "
-                        "without systemd." % facts["service_mgr"])
-    modes = [mode["name"] for mode in (device["power"] or {}).get("modes", [])]
-    if power_mode and modes and _short(power_mode) not in map(_short, modes):
-        problems.append("The board has no power mode %s (jetson_power_mode). It has %s." % (power_mode, ", ".join(modes)))
-    return [problem for problem in problems if problem]
-
-
-def _short(mode):
-    # Some boards write MODE_15W for what the others call 15W.
-    return mode[len("MODE_"):] if mode.startswith("MODE_") else mode
-
-
-def core_problem(core, python, whose):
-    """Return why an ansible-core cannot manage a host with a Python, with the remedy; None if it can.
-
-    :param core: such as 2.19.14. One that data/ansible.yml does not know is held to what tfleet's own modules need.
-    :param python: such as 3.6.9.
-    :param whose: the path of that Python.
-    """
-    data = hardware_data.load("ansible")
-    own, found = data["oldest_target"], number(python)[:2]
-    if found < number(own):
-        return "%s is Python %s, and the modules need %s or later. Set ansible_python_interpreter to another one." % (whose, python, own)
-    row = data["cores"].get(".".join(str(core).split(".")[:2]))
-    if row is None or found >= number(row["target"]):
-        return None
-    last = max((name for name, each in data["cores"].items() if number(each["target"]) <= found), key=number)
-    collections = ", ".join("%s %s" % item for item in sorted(data["collections"].get(last, {}).items()))
-    return ("%s is Python %s, which ansible-core %s cannot manage: it needs %s or later. The last that can is %s. Make a second environment with it on "
-            "the controller, with Python %s or later: `python3 -m venv .venv-core-%s && .venv-core-%s/bin/pip install 'ansible-core==%s.*'`%s. Run "
-            "its ansible-playbook with --limit for such hosts." % (
-                whose, python, core, row["target"], last, data["cores"][last]["controller"], last, last, last,
-                " (collections for it: %s)" % collections if collections else ""))

@@ -3,7 +3,7 @@
 """What a device says of itself: files below /proc, /sys, /etc and /var, and the answers of a few commands. Observations only, nothing is looked up.
 
 Each reading stands for itself: one that is missing or makes no sense is None, with a note where a person should know, and never an exception. What
-follows from the readings (JetPack, module, precisions) is worked out on the controller, by module_utils/compatibility.py.
+follows from the readings (JetPack, module, precisions) is worked out on the controller, by module_utils/device_identity.py.
 Source of the places and formats: facts/jetson.md, sections 2 (release, packages, device tree), 5a (zram), 7a (nvpmodel), 7e (/proc and /sys).
 """
 import json

@@ -21,12 +21,11 @@ _PAIRING = {"first": TEXT, "last": TEXT, "confidence": ("H", "M", "L")}
 # dictionary with keys of any name, and any other dictionary for exactly its keys, where those that end in ? may be missing.
 SHAPES: Dict[str, Any] = {
     "l4t": {
-        "generations": {str: {"jetpack": TEXT, "ubuntu": TEXT, "codename": TEXT, "python": TEXT, "kernel": TEXT, "socs": [TEXT]}},
+        "generations": {str: {"jetpack": TEXT, "ubuntu": TEXT, "python": TEXT, "socs": [TEXT]}},
         "releases": {str: {"jetpack": TEXT, "cuda": MAYBE, "tensorrt": MAYBE, "cudnn": MAYBE, "confidence": ("H", "M", "L")}},
     },
     "jetsons": {
-        "socs": {str: {"name": TEXT, "chip_id": (int,), "compute_capability": TEXT, "precisions": [("FP32", "FP16", "INT8")]}},
-        "generic_soc_element": TEXT,
+        "socs": {str: {"name": TEXT, "compute_capability": TEXT, "precisions": [("FP32", "FP16", "INT8")]}},
         "modules": {str: {"name": TEXT, "soc": TEXT, "l4t": [TEXT], "parts": {str: MAYBE}, "elements": [TEXT]}},
     },
     "containers": {

@@ -1,6 +1,8 @@
 # Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """What the preflight found, for the whole fleet: one table for people, one JSON document for programs."""
+from typing import Dict, List
+
 from ansible_collections.tfleet.serving.plugins.module_utils import hardware_data
 
 _HEADER = ("host", "device", "system", "TensorFlow", "runs in", "TF-TRT", "precisions")
@@ -95,7 +97,7 @@ def problems_by_host(hosts, fact):
 
 
 def _by_host(pairs):
-    hosts = {}
+    hosts: Dict[str, List[str]] = {}
     for host, sentence in pairs:
         hosts.setdefault(sentence, []).append(host)
     lines = []

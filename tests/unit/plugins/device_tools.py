@@ -2,8 +2,8 @@
 
 import os
 
-from ansible_collections.tfleet.serving.plugins.module_utils.compatibility import describe
 from ansible_collections.tfleet.serving.plugins.module_utils.device_facts import Device
+from ansible_collections.tfleet.serving.plugins.module_utils.device_identity import describe
 from ansible_collections.tfleet.serving.plugins.module_utils.system_commands import Commands
 
 from ...fixtures.devices import build as trees

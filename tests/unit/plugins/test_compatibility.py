@@ -4,7 +4,8 @@ import copy
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils import hardware_data
-from ansible_collections.tfleet.serving.plugins.module_utils.compatibility import core_problem, host_problems, known_image, l4t_fits, resolve, split_reference
+from ansible_collections.tfleet.serving.plugins.module_utils.compatibility import known_image, l4t_fits, resolve, split_reference
+from ansible_collections.tfleet.serving.plugins.module_utils.host_problems import core_problem, host_problems
 
 from .device_tools import DEVICES, device
 
@@ -247,6 +248,22 @@ def test_tf_trt_ends_with_tensorflow_2_17(jetson, monkeypatch):
     assert resolve(jetson("35.4.1"))["tftrt"] == {"possible": False, "reason": "TensorFlow 2.18.0 has no TF-TRT; 2.17 is the last that has it"}
 
 
+@pytest.mark.parametrize(
+    "l4t, installed, says",
+    [
+        ("32.7.4", "7.1.3-1+cuda10.2", "linked with TensorRT 8.2.1, and the host has 7.1.3: the same major release is needed, not older"),
+        ("32.7.4", "8.0.1-1+cuda10.2", "linked with TensorRT 8.2.1, and the host has 8.0.1"),
+        ("32.7.4", "8.2.3-1+cuda10.2", "TensorFlow 2.7.0 fails then (has no attribute 'versionTupleToString')"),
+        ("32.7.4", "8.2.1.8-1+cuda10.2", None),
+        ("32.6.1", "8.0.3-1+cuda10.2", None),
+    ],
+)
+def test_jetpack_4_needs_the_tensorrt_that_the_image_was_linked_with(jetson, l4t, installed, says):
+    tftrt = resolve(jetson(l4t, packages={"libnvinfer8": installed}))["tftrt"]
+    assert tftrt["possible"] is (says is None)
+    assert says is None or says in tftrt["reason"]
+
+
 # ---- precisions ----
 @pytest.mark.parametrize("name", ["nano-b01-4.6.1", "tx2-4.6.1"])
 def test_int8_is_refused_on_nano_and_tx2(named, name):
@@ -303,6 +320,20 @@ def test_every_device_gets_a_decision_or_a_sentence(named, name):
         decision = resolve(found, **arguments)
         assert decision["image"] or decision["problems"] or not decision["in_image"]
         assert all(text.endswith(".") for text in decision["problems"] + decision["notes"]), decision
+
+
+@pytest.mark.parametrize(
+    "name, groups, says",
+    [
+        ("server-without-gpu", ["jetsons", "lab"], "in the group jetsons, but what it tells of itself makes it one for cpu_servers"),
+        ("nano-4.4", ["gpu_servers"], "makes it one for jetsons"),
+        ("nano-4.4", ["jetsons", "lab"], None),
+    ],
+)
+def test_a_host_in_another_group_is_noted(named, name, groups, says):
+    notes = [note for note in resolve(named(name), groups=groups)["notes"] if "in the group" in note]
+    assert len(notes) == (says is not None)
+    assert says is None or says in notes[0]
 
 
 # ---- the hardware class ----

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils import hardware_data
-from ansible_collections.tfleet.serving.plugins.module_utils.compatibility import identify
+from ansible_collections.tfleet.serving.plugins.module_utils.device_identity import identify
 from ansible_collections.tfleet.serving.plugins.module_utils.hardware_data import number
 
 from .device_tools import DEVICES, device, observe, trees
