@@ -128,9 +128,11 @@ def ansible() -> List[str]:
     rows = []
     for core, row in data["cores"].items():
         managed = {each["jetpack"] for each in generations.values() if number(each["python"]) >= number(row["target"])}
-        collections = ", ".join(f"{name} {version}" for name, version in data["collections"].get(core, {}).items())
-        rows.append((core, row["controller"], row["target"], ", ".join(sorted(managed)), collections or "of requirements.yml"))
-    return ["## ansible-core", "", *table(("ansible-core", "Python of the controller", "Python of the host", "manages JetPack", "collections"), rows)]
+        rows.append((core, row["package"], row["controller"], row["target"], ", ".join(sorted(managed))))
+    needed = yaml.safe_load((ROOT / "meta/runtime.yml").read_text(encoding="utf-8"))["requires_ansible"]
+    text = f"tfleet needs ansible-core {needed}. The package `ansible` brings the collections too."
+    header = ("ansible-core", "package `ansible`", "oldest Python of the controller", "of the host", "manages JetPack")
+    return ["## ansible-core", "", text, "", *table(header, rows)]
 
 
 def render() -> str:

@@ -46,9 +46,8 @@ SHAPES: Dict[str, Any] = {
         "faults": [{"tensorflow": TEXT, "says": TEXT, "cause": TEXT}],
     },
     "ansible": {
-        "cores": {str: {"controller": TEXT, "target": TEXT}},
-        "oldest_core": TEXT, "oldest_target": TEXT,
-        "collections": {str: {str: TEXT}},
+        "cores": {str: {"controller": TEXT, "target": TEXT, "package": MAYBE}},
+        "oldest_target": TEXT,
     },
 }
 

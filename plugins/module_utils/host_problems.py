@@ -47,9 +47,9 @@ def core_problem(core, python, whose):
     if row is None or found >= number(row["target"]):
         return None
     last = max((name for name, each in data["cores"].items() if number(each["target"]) <= found), key=number)
-    collections = ", ".join("%s %s" % item for item in sorted(data["collections"].get(last, {}).items()))
+    package = data["cores"][last]["package"]
     return ("%s is Python %s, which ansible-core %s cannot manage: it needs %s or later. The last that can is %s. Make a second environment with it on "
-            "the controller, with Python %s or later: `python3 -m venv .venv-core-%s && .venv-core-%s/bin/pip install 'ansible-core==%s.*'`%s. Run "
-            "its ansible-playbook with --limit for such hosts." % (
-                whose, python, core, row["target"], last, data["cores"][last]["controller"], last, last, last,
-                " (collections for it: %s)" % collections if collections else ""))
+            "the controller, with Python %s or later: `python3 -m venv .venv-core-%s && .venv-core-%s/bin/pip install '%s'`. Run its ansible-playbook "
+            "with --limit for such hosts; docs/jetson.md shows how." % (
+                whose, python, core, row["target"], last, data["cores"][last]["controller"], last, last,
+                "ansible==%s.*" % package if package else "ansible-core==%s.*" % last))
