@@ -20,7 +20,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.errors import Modul
 
 FORMAT = 1
 NAME = "manifest.json"
-GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
+GRAPHS = ("saved_model.pb", "saved_model.pbtxt", "model.tflite")
 PROVENANCE = "assets.extra/tfleet_provenance.json"
 # A manifest is read into memory before anything in it can be trusted.
 MAX_BYTES = 16 * 1024 * 1024
@@ -112,8 +112,12 @@ def build(src, model, version, variant="native", source_version=None):
         raise ManifestError("%s is not a directory. Name the SavedModel directory, the one that holds saved_model.pb." % src)
     paths = [path for path in list_files(src) if path != NAME]
     if not any(name in paths for name in GRAPHS):
-        raise ManifestError("%s is not a SavedModel: it has neither saved_model.pb nor saved_model.pbtxt.%s Export one with the "
+        raise ManifestError("%s is not a SavedModel: it has none of saved_model.pb, saved_model.pbtxt and model.tflite.%s Export one with the "
                             "module saved_model." % (src, _nested_hint(paths)))
+    provenance = _provenance(src) if PROVENANCE in paths else {}
+    if provenance.get("variant", variant) != variant:
+        raise ManifestError("%s was converted to the variant %s, but is to be released as %s. Say variant: %s."
+                            % (src, provenance["variant"], variant, provenance["variant"]))
     return {
         "format": FORMAT,
         "model": model,
@@ -122,8 +126,32 @@ def build(src, model, version, variant="native", source_version=None):
         "source_version": source_version,
         "files": [{"path": path, "size": os.path.getsize(os.path.join(src, path)), "sha256": sha256_file(os.path.join(src, path))}
                   for path in paths],
-        "provenance": _provenance(src) if PROVENANCE in paths else {},
+        "provenance": provenance,
     }
+
+
+def hardware_class_of(manifest):
+    """Return the hardware class that a version is bound to, None if it runs anywhere: only TensorRT's engines are bound."""
+    named = manifest["provenance"].get("hardware_class")
+    if named:
+        return named
+    match = re.match(r"^tftrt-(.+)-(?:FP32|FP16|INT8)$", manifest["variant"], re.IGNORECASE)
+    return match.group(1) if match else None
+
+
+def check_hardware_class(manifest, own, where):
+    """Make sure that a version may go to a host of the hardware class ``own`` (None: nobody said).
+
+    :raises ManifestError: its engines were built for another class, or nobody said which this host is.
+    """
+    bound = hardware_class_of(manifest)
+    if bound is None or bound == own:
+        return
+    if not own:
+        raise ManifestError("%s is the variant %s, which runs on hardware class %s only, and nobody said of which class this host is. Give "
+                            "hardware_class (tfleet_device.hardware_class of jetson_facts)." % (where, manifest["variant"], bound), manifest=manifest)
+    raise ManifestError("%s is the variant %s: its TensorRT engines were built on hardware class %s and cannot run on this host, which is %s. Release the "
+                        "native variant here, or convert the model on a device of this class." % (where, manifest["variant"], bound, own), manifest=manifest)
 
 
 def dump(manifest):
@@ -255,7 +283,7 @@ def _check_files(files, where):
             if "/".join(parts[:count]) in seen or parts[0] == NAME:
                 raise ManifestError("%s lists %s below a file." % (where, path))
     if not any(name in seen for name in GRAPHS):
-        raise ManifestError("%s lists neither saved_model.pb nor saved_model.pbtxt, so there is nothing to serve." % where)
+        raise ManifestError("%s lists none of saved_model.pb, saved_model.pbtxt and model.tflite, so there is nothing to serve." % where)
 
 
 def _everything_but_directories(root):

@@ -66,6 +66,10 @@ options:
     description: Mode of the files in octal. Directories also get C(x) wherever files get C(r).
     type: str
     default: "0644"
+  hardware_class:
+    description:
+      - The class of this host, C(tfleet_device.hardware_class). A TF-TRT variant of another class is refused, and any TF-TRT variant if this is left out.
+    type: str
   reserve_bytes:
     description: Bytes that must stay free on the disk after a release was unpacked; checked before anything is written.
     type: int
@@ -192,17 +196,22 @@ def ensure(params, check_mode):
     store = VersionStore(params["base_path"], ownership, params["reserve_bytes"])
     src = params["src"] if desired.state == "present" else None
     announced = check_mode and src is not None and not os.path.lexists(src)
-    release = _open(src, desired) if src is not None and not announced else None
+    release = _open(src, desired, params["hardware_class"]) if src is not None and not announced else None
     try:
-        return _bring(store, desired, release, announced, check_mode)
+        return _bring(store, desired, release, announced, params["hardware_class"], check_mode)
     finally:
         if release is not None:
             release.close()
 
 
-def _open(src, desired):
+def _open(src, desired, hardware_class):
     release = open_release(src)
     manifest = release.manifest
+    try:
+        manifests.check_hardware_class(manifest, hardware_class, src)
+    except ModuleError:
+        release.close()
+        raise
     if (manifest["model"], manifest["version"]) != (desired.model, desired.version):
         release.close()
         raise StoreError("%s is version %d of %s by its manifest, but version %d of %s was asked for. Give the release that belongs to it."
@@ -210,14 +219,14 @@ def _open(src, desired):
     return release
 
 
-def _bring(store, desired, release, announced, check_mode):
+def _bring(store, desired, release, announced, hardware_class, check_mode):
     if check_mode:
-        before, after, actions, notes, manifest = _look(store, desired, release, announced)
+        before, after, actions, notes, manifest = _look(store, desired, release, announced, hardware_class)
     else:
         if release is not None and not os.path.isdir(store.base):
             store.prepare(release)
         with store.lock():
-            before, after, actions, notes, manifest = _look(store, desired, release, announced)
+            before, after, actions, notes, manifest = _look(store, desired, release, announced, hardware_class)
             for action in actions:
                 store.perform(action, desired, release)
             after = store.scan()
@@ -236,12 +245,14 @@ def _bring(store, desired, release, announced, check_mode):
     return result
 
 
-def _look(store, desired, release, announced):
+def _look(store, desired, release, announced, hardware_class):
     before = store.scan()
     actions, after, notes = store.plan(desired, before, release, announced)
     if release is not None and any(action.verb == "stage" for action in actions):
         store.check_space(release)
     manifest = release.manifest if release is not None else store.manifest_of(desired.version, before)
+    if manifest is not None and desired.state == "present":
+        manifests.check_hardware_class(manifest, hardware_class, store.where(desired.version, before) or store.base)
     return before, after, actions, notes, manifest
 
 
@@ -269,6 +280,7 @@ def main():
             "owner": {"type": "str"},
             "group": {"type": "str"},
             "mode": {"type": "str", "default": "0644"},
+            "hardware_class": {"type": "str"},
             "reserve_bytes": {"type": "int", "default": 0},
         },
         supports_check_mode=True,

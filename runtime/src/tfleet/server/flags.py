@@ -74,6 +74,8 @@ FLAGS = (
     Flag("tfleet_missing_path_blocks_only_itself", "bool", False, "A missing base_path delays its own model only, not the updates of all models."),
     Flag("tfleet_failed_model_blocks_only_itself", "bool", False, "A model that cannot be loaded does not end the start: the others are served."),
     Flag("tfleet_retry_failed_version_on_change", "bool", False, "A version that failed to load is tried again when its files change."),
+    Flag("tfleet_hardware_class", "string", "",
+         "If non-empty, refuse versions whose TensorRT engines were built for another hardware class than this."),
     Flag("tfleet_start_guard_file", "string", "",
          "If non-empty, record in this file which versions are being loaded; one that the server died of is not loaded again until it changes."),
 )

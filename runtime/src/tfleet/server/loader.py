@@ -4,7 +4,7 @@ import os
 from typing import Any, List, Optional, Tuple
 
 from .. import wire
-from . import batching, executor, native, platform_config, storage, tflite, warmup
+from . import batching, executor, hardware_class, native, platform_config, storage, tflite, warmup
 from . import config as configs
 from .flags import Flags
 from .lifecycle import Harness
@@ -31,12 +31,17 @@ class Settings:
         self.warmup_iterations = warmup_iterations
         self.tflite = tflite_pools
         self.batching_of_each_model = False
+        self.hardware_class = ""
 
 
 def settings(flags: Flags) -> Settings:
     """The settings of --platform_config_file if there is one, else of the flags. Raises StatusError."""
-    if flags.platform_config_file:
-        return _from_platform_config(flags)
+    found = _from_platform_config(flags) if flags.platform_config_file else _from_flags(flags)
+    found.hardware_class = flags.tfleet_hardware_class
+    return found
+
+
+def _from_flags(flags: Flags) -> Settings:
     parameters = None
     if flags.enable_batching:
         parameters = wire.BatchingParameters()
@@ -88,6 +93,7 @@ class Loader:
 
     def load(self, model: str, version: int, path: str) -> Any:
         """A servable that is ready for requests. Raises StatusError; then nothing of it is left."""
+        hardware_class.check(path, self._settings.hardware_class)
         servable = self._servable(path)
         try:
             servable = self._batched(servable, path)

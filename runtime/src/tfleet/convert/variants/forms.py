@@ -40,9 +40,9 @@ def form_of(converter: Any, default_params: Any, request: Request, source: str) 
         "input_saved_model_tags": list(request.tags),
         "input_saved_model_signature_key": request.signature,
     }
-    wanted = _wanted(request)
-    shape_options = {"use_dynamic_shape": True, "dynamic_shape_profile_strategy": request.profile_strategy} if request.dynamic_shape else {}
     version = 1 if "conversion_params" not in accepted and "is_dynamic_op" in accepted else 2
+    wanted = _wanted(request, version)
+    shape_options = {"use_dynamic_shape": True, "dynamic_shape_profile_strategy": request.profile_strategy} if request.dynamic_shape else {}
     if "precision_mode" in accepted:
         taken, left_out = _split(wanted, accepted)
         arguments.update(taken)
@@ -65,16 +65,19 @@ def engines(request: Request) -> int:
     return request.cached_engines or max(1, shapes)
 
 
-def _wanted(request: Request) -> Dict[str, Any]:
+def _wanted(request: Request, version: int) -> Dict[str, Any]:
     wanted: Dict[str, Any] = {
         "precision_mode": request.precision,
         "minimum_segment_size": request.minimum_segment_size,
         "maximum_cached_engines": engines(request),
         "use_calibration": request.precision == "INT8",
         "allow_build_at_runtime": request.build_at_runtime,
-        # An engine for each shape that comes, not one for the largest batch: what 2.5 and later always do.
+        # Functions have engines for the shapes that come, which is all that 2.5 and later know.
         "is_dynamic_op": True,
     }
+    if version == 1 and request.build and request.precision != "INT8":
+        # A graph has no build() and saves no engines but static ones, which convert() builds for batches up to the largest.
+        wanted.update(is_dynamic_op=False, max_batch_size=max(request.batch_sizes or [1]))
     if request.workspace_bytes is not None:
         wanted["max_workspace_size_bytes"] = request.workspace_bytes
     return wanted

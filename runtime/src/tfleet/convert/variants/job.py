@@ -74,8 +74,8 @@ class Job(object):
                     time.sleep(_POLL_SECONDS)
             finally:
                 _end(child)
-            reader.join(_GRACE_SECONDS)
-            child.stdout.close()  # type: ignore[union-attr]
+                reader.join(_GRACE_SECONDS)
+                child.stdout.close()  # type: ignore[union-attr]
         if child.returncode == 0 and "result" in self._last:
             peak = max(self._peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
             return dict(self._last["result"], seconds=round(time.time() - began, 1), peak_bytes=peak)
@@ -94,7 +94,7 @@ class Job(object):
                 continue
             said = json.loads(raw[len(b"tfleet ") :].decode("utf-8"))
             if "phase" in said:
-                self._said = said
+                self._said = dict({"done": 0, "total": 0}, **said)
             else:
                 self._last = said
 
