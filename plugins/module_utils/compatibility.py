@@ -32,9 +32,6 @@ def resolve(device, tensorflow=2, image=None, precisions=(), in_image=True, grou
     if tensorflow not in (1, 2):
         decision["problems"].append("TensorFlow %s was asked for; write 1 or 2." % tensorflow)
         return decision
-    if device["kind"] == "gpu_server" and not device["gpus"] and in_image:
-        decision["problems"].append("The host has an NVIDIA GPU whose driver does not answer: no container gets to it. %s" % " ".join(
-            note for note in device["notes"] if "nvidia-smi" in note))
     if device["kind"] == "jetson" and not _jetson_is_known(device, decision["problems"]):
         return decision
     if image:
