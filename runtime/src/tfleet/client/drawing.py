@@ -104,19 +104,22 @@ def side_by_side(pictures: Sequence[Image.Image], titles: Sequence[str], heading
     return result
 
 
-def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures below each other, brought to one width."""
+def columns(pictures: Sequence[Image.Image], count: int) -> Image.Image:
+    """Pictures in so many columns, brought to the width of the widest, in their order from left to right."""
     width = max(picture.width for picture in pictures)
     scaled = [
         picture if picture.width == width else picture.resize((width, round(picture.height * width / picture.width)), FILTER.BILINEAR)
         for picture in pictures
     ]
-    gap = width // 80
-    result = Image.new("RGB", (width, sum(picture.height for picture in scaled) + gap * (len(scaled) - 1)), "white")
+    gap = width // 60
+    rows = [scaled[start : start + count] for start in range(0, len(scaled), count)]
+    heights = [max(picture.height for picture in row) for row in rows]
+    result = Image.new("RGB", (width * len(rows[0]) + gap * (len(rows[0]) - 1), sum(heights) + gap * (len(rows) - 1)), _STRIP)
     top = 0
-    for picture in scaled:
-        result.paste(picture, (0, top))
-        top += picture.height + gap
+    for row, height in zip(rows, heights):
+        for place, picture in enumerate(row):
+            result.paste(picture, (place * (width + gap), top))
+        top += height + gap
     return result
 
 

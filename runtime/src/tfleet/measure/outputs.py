@@ -29,6 +29,7 @@ class Output(object):
         # Of the last batch: its rows with a number in one build and none in the other, and how many elements these are.
         self._broken, self._unequal = np.zeros(0, bool), 0
         self._spread = {"reference": _Spread(), "candidate": _Spread()}
+        self._whole = False
         self.problem = ""
 
     def add(self, want: np.ndarray, got: Optional[np.ndarray]) -> List[Row]:
@@ -44,6 +45,7 @@ class Output(object):
         rows = want.shape[0] if want.ndim else 1
         if not want.size:
             return [Row(self.alias, 0.0, None)] * rows
+        self._whole = want.dtype.kind in "iub"
         left, right = _wide(want).reshape(rows, -1), _wide(got).reshape(rows, -1)
         absolute, relative = self._errors(left, right)
         agrees = self._agreement(want, got) if self._top_k and want.ndim == 2 and want.dtype.kind == "f" else None
@@ -103,7 +105,7 @@ class Output(object):
         return [Row(self.alias, 0.0 if fine else 1.0, bool(fine)) for fine in whole]
 
     def result(self) -> Dict[str, Any]:
-        """{"max_abs", "mean_abs", "max_rel", "mean_rel", "equal", "not_finite"}, with top1 and topk where rows are scores of classes."""
+        """{"max_abs", "mean_abs", "max_rel", "mean_rel", "equal", "not_finite", "whole" (numbers)}, with top1 and topk where rows are scores of classes."""
         count = max(self._elements, 1)
         found: Dict[str, Any] = {
             "max_abs": self._max_abs,
@@ -114,6 +116,7 @@ class Output(object):
             "top1": None,
             "topk": None,
             "not_finite": self._not_finite,
+            "whole": self._whole,
             "spread": {name: spread.result() for name, spread in self._spread.items()},
         }
         if self._rows:

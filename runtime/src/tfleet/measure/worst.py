@@ -18,7 +18,7 @@ def draw(path: str, rows: Sequence[Worst], titles: Sequence[str], labels: Dict[i
     if not pairs:
         return False
     buffer = io.BytesIO()
-    drawing.stacked(pairs).save(buffer, "PNG", optimize=True)
+    drawing.columns(pairs, 1 if len(pairs) == 1 else 2).save(buffer, "PNG", optimize=True)
     files.atomic_write(path, buffer.getvalue())
     return True
 

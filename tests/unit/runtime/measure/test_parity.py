@@ -92,7 +92,7 @@ def test_the_worst_pictures_are_drawn_side_by_side(tfleet, classifier, detector,
     assert severities == sorted(severities, reverse=True)
     assert answer["worst"][0]["reference"]["label"] != answer["worst"][0]["candidate"]["label"]
     with Image.open(str(picture)) as image:
-        assert image.width > 800 and image.height > 1000, image.size
+        assert image.width > 1600 and image.height > 1000, image.size
     _, answer = tfleet("parity", detector(), detector("background"), "--tfrecord", labelled["objects"], "--picture", picture, "--worst", 1)
     assert answer["worst"][0]["name"].startswith("picture-") and answer["worst"][0]["candidate"]["detections"] == []
 
