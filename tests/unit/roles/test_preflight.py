@@ -104,3 +104,12 @@ def test_a_host_whose_python_is_missing_says_so(preflight):
     assert status == 2
     assert "orin does not answer" in output
     assert "Try `/nonexistent/python3 --version` there" in output
+
+
+def test_a_host_that_is_not_reached_is_told_and_holds_up_nobody(preflight):
+    away = {"device": "tx2-4.6.1", "ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    status, output, report = preflight({"away": away, "orin": "agx-orin-64gb-6.2.1"})
+    assert status == 4
+    assert "away not reached" in output
+    assert "Check the models" in output
+    assert [(entry["host"], entry["reached"], entry["problems"]) for entry in report] == [("away", False, []), ("orin", True, [])]
