@@ -5,6 +5,8 @@
 Pure functions, used by the filters of ``plugins/filter/benchmarking.py`` on the controller.
 """
 
+from ansible_collections.tfleet.serving.plugins.module_utils.measuring import SCHEME
+
 
 def benchmark_items(models, seen, address, names=()):
     """What to measure on one host: one item for each model with its AVAILABLE versions, oldest first, which is what the others are compared with.
@@ -23,11 +25,12 @@ def benchmark_items(models, seen, address, names=()):
         versions = sorted(int(row["version"]) for row in rows if row["state"] == "AVAILABLE")
         if not versions:
             continue
+        place = "%s%s/%s/" % (SCHEME, address, model["name"])
         releases = {release["version"]: release for release in model["releases"]}
         recorded = [version for version in versions if releases.get(version, {}).get("golden")]
         items.append({
             "model": model["name"],
-            "builds": [{"name": _name(version, releases.get(version)), "source": "grpc://%s/%s/%d" % (address, model["name"], version)} for version in versions],
+            "builds": [{"name": _name(version, releases.get(version)), "source": "%s%d" % (place, version)} for version in versions],
             # The requests of one file for all versions: what is compared has to be asked the same.
             "golden": "%s/.golden/%d/golden.npz" % (model["base_path"], recorded[-1]) if recorded else None,
         })
