@@ -20,7 +20,8 @@ does. H is known from NVIDIA's own files or from several sources that agree, M f
 known, and is never guessed.
 
 `ansible-playbook playbooks/preflight.yml` prints the row of each of your hosts. A release that is not here is refused with the name of the file to add it to;
-`preflight_l4t_override` treats one host like a release that is.
+`preflight_l4t_override` treats one host like a release that is. To add one: a line in `data/l4t.yml`, the range in `data/containers.yml` that has an image for
+it (the unit tests say if there is none, or two), then this tool.
 """
 
 
