@@ -111,7 +111,7 @@ def _plot(path, rows, names):
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     units = sorted({line["unit"] for line in rows})
     heights = [sum(line["unit"] == unit for line in rows) for unit in units]
@@ -127,14 +127,19 @@ def _plot(path, rows, names):
                     continue
                 low, high = line[key + "spread"]
                 panel.barh(place + shift, value, 0.36, color=colour, xerr=[[value - low], [high - value]], ecolor="#444444", capsize=2)
-                panel.annotate(" %.3g" % value, (high, place + shift), va="center", fontsize=8)
+                text = panel.annotate(" %g" % float("%.3g" % value), (high, place + shift), va="center", fontsize=8)
+                text.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5})  # the target's line may be there
             if line["target"] is not None:
                 panel.plot([line["target"]] * 2, [place - 0.45, place + 0.45], color="#d33c3c", linewidth=1.5)
         panel.set_yticks(range(len(lines)))
         panel.set_yticklabels([line["measure"] for line in lines], fontsize=9)
         panel.set_xlabel(unit)
         panel.set_xscale("log")
-        panel.margins(x=0.12)
+        values = [line[key] for line in lines for key in ("value", "baseline") if line[key]]
+        panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0,) if max(values) > 1000 * min(values) else (1.0, 2.0, 5.0)))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter(ticker.NullFormatter())
+        panel.margins(x=0.2, y=0.02)
         panel.spines[["top", "right"]].set_visible(False)
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=colour) for colour in ("#2a6fdb", "#b8bec8", "#d33c3c")]
     figure.legend(handles, [names[0], names[1], "target"], loc="upper right", ncol=3, frameon=False, fontsize=9)
