@@ -3,6 +3,7 @@
 The tests are steps of one deployment, in the order of the file; each step does its change, then finds nothing left to do.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ import socket
 import pytest
 
 from ..fixtures.devices import build as trees
+from ..unit.plugins.system_tree import Tree
 from .conftest import CHECKOUT, run
 
 DIGITS = CHECKOUT / "models/digits/1"
@@ -46,7 +48,7 @@ def ansible(core, tensorflow_1, place, environment):
             core / "bin/ansible", "localhost", "--inventory", "localhost,", "--connection", "local", "--diff", *mode,
             "--extra-vars", f"ansible_python_interpreter={tensorflow_1}/bin/python",
             "--module-name", f"tfleet.serving.{module}", "--args", json.dumps(arguments), "--tree", place / "results",
-            cwd=place, env=environment,
+            cwd=place, env={**environment, "PATH": f"{core}/bin:{os.environ['PATH']}"},
         )  # fmt: skip
         return json.loads((place / "results/localhost").read_text())
 
@@ -99,6 +101,17 @@ def changes_once(ansible, module, **arguments):
     assert not ansible(module, check=True, **arguments)["changed"]
     assert not ansible(module, **arguments)["changed"]
     return result
+
+
+@contextlib.contextmanager
+def on_the_path(directory):
+    """Have the modules find their commands in ``directory`` first."""
+    before = os.environ["PATH"]
+    os.environ["PATH"] = f"{directory}:{before}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
 
 
 def test_saved_model_from_a_frozen_graph(ansible, place, tfleet):
@@ -180,3 +193,36 @@ def test_preflight_of_a_jetpack_4_host(core, tensorflow_1, place, environment, n
     found = json.loads((place / "work/reports/preflight.json").read_text())[0]
     assert found["problems"] == []
     assert found["decision"]["image"] == "nvcr.io/nvidia/l4t-tensorflow:r32.7.1-tf2.7-py3"
+
+
+# ---- a Jetson's memory and power, on trees and real files (the swap of this machine is left alone) ----
+def test_nvpmodel(ansible, place):
+    device = place / "jetson"
+    (device / "etc").mkdir(parents=True)
+    for name in ("nvpmodel", "nvpmodel.conf"):
+        text = (CHECKOUT / "tests/system/device" / name).read_text()
+        text = text.replace("/etc/nvpmodel.conf", f"{device}/etc/nvpmodel.conf").replace("/var/lib/nvpmodel/status", f"{device}/status")
+        (device / ("etc/nvpmodel.conf" if name.endswith("conf") else name)).write_text(text)
+    (device / "nvpmodel").chmod(0o755)
+    (device / "status").write_text("pmode:0000 fmode:quiet\n")
+    arguments = {"etc_root": f"{device}/etc", "record_dir": f"{device}/originals"}
+    with on_the_path(device):
+        assert changes_once(ansible, "nvpmodel", mode="MAXN_SUPER", **arguments)["mode"] == "MAXN_SUPER"
+        assert ansible("nvpmodel", mode="7W", **arguments)["reboot_required"]
+        changes_once(ansible, "nvpmodel", state="original", **arguments)
+
+
+def test_swapfile_and_zram(ansible, place):
+    tree = Tree(place / "host")
+    (tree.root / "etc/fstab").write_text("UUID=1 / ext4 defaults 0 1\n")
+    (tree.root / "etc/default/zramswap").write_text("PERCENT=50\n")
+    (tree.root / "etc/systemd/system/zramswap.service").write_text("[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n")
+    with on_the_path(tree.root / "bin"):
+        swap = {"path": f"{tree.root}/disk/swapfile", "keep_free_percent": 0, **tree.roots}
+        assert changes_once(ansible, "swapfile", size="8M", **swap)["active"]
+        changes_once(ansible, "swapfile", size="16M", **swap)
+        changes_once(ansible, "swapfile", state="original", **swap)
+        zram = {"sys_root": f"{tree.root}/sys", **tree.roots}
+        assert changes_once(ansible, "zram", size="1G", **zram)["manager"] == "zram-tools"
+        assert ansible("zram", state="gathered", **zram)["size_bytes"] == 1 << 30
+        changes_once(ansible, "zram", state="original", **zram)
