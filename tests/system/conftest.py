@@ -15,6 +15,8 @@ import pytest
 CHECKOUT = pathlib.Path(__file__).parents[2]
 DEVICE = pathlib.Path(__file__).parent / "device"
 DISK = "/srv/disk"
+# What systemd and swapon need; --privileged asks for capabilities that nested machines do not have.
+RIGHTS = ["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"]
 ALLOWED = os.environ.get("CI") == "true" or os.environ.get("TFLEET_TEST_SYSTEM") == "1"
 
 
@@ -69,7 +71,8 @@ class Host:
             "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
             "ANSIBLE_PIPELINING": "true",
         }
-        variables = {"ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3", "role": role, "entry": entry, **variables}
+        variables = {"role": role, "entry": entry, "ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3",
+                     **variables}  # fmt: skip
         done = subprocess.run(
             ["ansible-playbook", "--inventory", f"{self.name},", "--diff", *(["--check"] if check else []), "--extra-vars", json.dumps(variables),
              pathlib.Path(__file__).parent / "role.yml"],
@@ -98,7 +101,7 @@ class Run:
     """What one run of ansible-playbook did."""
 
     def __init__(self, report, host):
-        results = [(task["task"]["name"], task["hosts"][host]) for play in report["plays"] for task in play["tasks"] if host in task["hosts"]]
+        results = [(task["task"]["name"].rpartition(" : ")[2], task["hosts"][host]) for play in report["plays"] for task in play["tasks"] if host in task["hosts"]]
         self.changed = [name for name, result in results if result.get("changed")]
         self.facts = {key: value for _name, result in results for key, value in result.get("ansible_facts", {}).items()}
         self.failed = report["stats"][host]["failures"] > 0 or report["stats"][host]["unreachable"] > 0
@@ -131,15 +134,15 @@ def host(machine, tmp_path):
     shell("docker", "volume", "create", *label, name)
     try:
         shell(
-            "docker", "run", "--detach", "--name", name, "--hostname", name, *label, "--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined",
-            "--security-opt", "apparmor=unconfined", "--cgroupns=host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--volume", f"{name}:{DISK}",
+            "docker", "run", "--detach", "--restart", "always", "--name", name, "--hostname", name, *label, *RIGHTS, "--cgroupns=host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--volume", f"{name}:{DISK}",
             "--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec", "--device-cgroup-rule", f"b {zram_major}:* rmw",
             "tfleet-test-host:latest", "/lib/systemd/systemd",
         )  # fmt: skip
         host = Host(name, tmp_path)
         host.boot()
         # A container has no udev that would make the node. The kernel has zram built in, which modprobe knows from an index.
-        host.run(f"mknod -m 660 /dev/zram0 b {zram_major} 0; d=/lib/modules/$(uname -r); mkdir -p $d; echo kernel/drivers/block/zram/zram.ko > $d/modules.builtin; touch $d/modules.order; depmod")
+        host.run(f"mknod -m 660 /dev/zram0 b {zram_major} 0; mkdir -p /lib/modules/$(uname -r); cd /lib/modules/$(uname -r);"
+                 " echo kernel/drivers/block/zram/zram.ko > modules.builtin; touch modules.order; depmod")  # fmt: skip
         yield host
     finally:
         release(name, swappiness, zram_before)
@@ -161,6 +164,5 @@ def release(name, swappiness, zram_before):
         done
         sysctl -qw vm.swappiness={swappiness}
     """
-    shell("docker", "run", "--rm", "--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined",
-          "--device-cgroup-rule", f"b {zram_major}:* rmw", "--volume", f"{name}:{DISK}", "tfleet-test-host:latest", "sh", "-c", script, check=False)  # fmt: skip
+    shell("docker", "run", "--rm", *RIGHTS, "--device-cgroup-rule", f"b {zram_major}:* rmw", "--volume", f"{name}:{DISK}", "tfleet-test-host:latest", "sh", "-c", script, check=False)  # fmt: skip
     shell("docker", "volume", "rm", name, check=False)

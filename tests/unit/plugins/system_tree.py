@@ -23,7 +23,9 @@ case $verb in
         case $1 in
             nvzramconfig.service) count=2; eval "$(grep '^mem=' "$root/etc/systemd/nvzramconfig.sh" | sed 's/grep -c ^processor [^)]*/echo 2/')"; priority=5 ;;
             zramswap.service) count=1; . "$root/etc/default/zramswap"; mem=$((SIZE * 1048576)); priority=100 ;;
-            dev-zram0.swap) count=1; size=$(sed -n 's/^zram-size = //p' "$root/etc/systemd/zram-generator.conf"); mem=$((${size:-2048} * 1048576)); priority=100 ;;
+            dev-zram0.swap)
+                size=$(sed -n 's/^zram-size = //p' "$root/etc/systemd/zram-generator.conf")
+                count=1; mem=$((${size:-2048} * 1048576)); priority=100 ;;
         esac
         number=0
         while [ $number -lt $count ]; do

@@ -171,7 +171,7 @@ def test_more_than_the_disk_has_is_refused_with_what_it_has(tree, arguments, run
         (lambda path: path.mkdir(), "a directory"),
         (lambda path: path.symlink_to("/nowhere"), "a symbolic link"),
         (lambda path: path.write_text("a file of somebody"), "without a swap signature"),
-        (lambda path: os.mkfifo(path), "no regular file"),
+        (os.mkfifo, "no regular file"),
     ],
     ids=["directory", "link", "file", "pipe"],
 )
@@ -210,8 +210,8 @@ def test_nonsense_is_refused(tree, arguments, run_module, changes, words):
 # ---- sizes, fstab and mounts ----
 @pytest.mark.parametrize(
     "text, expected",
-    [("8G", 8 << 30), ("512M", 512 << 20), ("1.5G", 1536 << 20), ("8GiB", 8 << 30), ("2gb", 2 << 30), ("1048576", 1 << 20), ("1048577", 2 << 20), ("50%", 2 << 30),
-     ("12.5 %", 512 << 20)],
+    [("8G", 8 << 30), ("512M", 512 << 20), ("1.5G", 1536 << 20), ("8GiB", 8 << 30), ("2gb", 2 << 30), ("1048576", 1 << 20), ("1048577", 2 << 20),
+     ("50%", 2 << 30), ("12.5 %", 512 << 20)],
 )  # fmt: skip
 def test_sizes(text, expected):
     assert memory.parse_size(text, "size", 4 << 30) == expected
@@ -250,5 +250,6 @@ def test_fstab_that_is_missing_or_a_link(tmp_path):
     [("/srv/disk/swap", "ext4"), ("/srv/diskette", "xfs"), ("/srv", "xfs"), ("/with blank/x", "f2fs"), ("/home", "overlay"), ("/srv/disk", "ext4")],
 )
 def test_file_system_by_the_longest_mount_point(tmp_path, path, expected):
-    (tmp_path / "mounts").write_text("overlay / overlay rw 0 0\nx /srv xfs rw 0 0\ny /srv/disk tmpfs rw 0 0\ny /srv/disk ext4 rw 0 0\nz /with\\040blank f2fs rw 0 0\n")
+    mounts = ["overlay / overlay", "x /srv xfs", "y /srv/disk tmpfs", "y /srv/disk ext4", "z /with\\040blank f2fs"]
+    (tmp_path / "mounts").write_text("".join(f"{mount} rw 0 0\n" for mount in mounts))
     assert file_system_of(path, str(tmp_path)).type == expected
