@@ -12,7 +12,7 @@ Parameters = NamedTuple("Parameters", [("max_batch_size", int), ("batch_timeout_
 Target = NamedTuple("Target", [("milliseconds", float), ("percentile", float)])
 
 _TIMEOUTS = (0, 1000, 5000)
-_FINALISTS = 3
+_FINALISTS = 2
 _LOOK_WINDOWS = 2
 _MAX_ENQUEUED = 100
 OFF = "no batching"

@@ -31,32 +31,42 @@ class Worker(object):
     """The process of one build. A context manager. Methods raise TfleetError."""
 
     def __init__(self, named: Named, signature: str, tags: str = "serve") -> None:
+        if not os.path.exists(os.path.expanduser(named.source)):
+            raise TfleetError("There is no model %s. Give the folder of a SavedModel, a .tflite file, or grpc://host:port/model." % named.source, missing=True)
         self.name = named.name
         self.source = named.source
         env = dict(os.environ, TF_CPP_MIN_LOG_LEVEL=os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"))
+        self.memory: Dict[str, float] = {}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tfleet.measure.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=env
         )
-        try:
-            opened = self.ask(open=named.source, signature=signature, tags=tags)
-        except TfleetError:
-            self.close()
-            raise
+        self._tell(open=named.source, signature=signature, tags=tags)
+
+    def wait(self) -> None:
+        """Returns when the build is loaded. Raises TfleetError if it cannot be."""
+        opened = self._answer()
         self.signature = wire.SignatureDef.FromString(base64.b64decode(opened["signature"]))
         self.base = opened["memory"].get("resident")
-        self.memory: Dict[str, float] = {}
 
     def ask(self, **command: Any) -> Dict[str, Any]:
         """One command and its answer."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None and stdout is not None  # both are pipes
+        self._tell(**command)
+        return self._answer()
+
+    def _tell(self, **command: Any) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None  # it is a pipe
         try:
             stdin.write(json.dumps(command).encode("utf-8") + b"\n")
             stdin.flush()
-            line = stdout.readline()
-        except BrokenPipeError:
-            line = b""
+        except BrokenPipeError:  # _answer() says what happened
+            pass
+
+    def _answer(self) -> Dict[str, Any]:
+        stdout = self._process.stdout
+        assert stdout is not None  # it is a pipe
+        line = stdout.readline()
         if not line:
             raise TfleetError(self._ended())
         answer: Dict[str, Any] = json.loads(line.decode("utf-8"))
@@ -114,8 +124,11 @@ def measure(
     logs: Dict[str, List[List[float]]] = {named.name: [] for named in builds[1:]}
     comparisons = []
     try:
+        # They load side by side: what takes longest is TensorFlow itself.
         for named in builds:
             workers.append(Worker(named, signature))
+        for one in workers:
+            one.wait()
         total = len(sizes) * plan.rounds * len(workers)
         with tempfile.TemporaryDirectory(prefix="tfleet-benchmark-") as directory, Progress("measuring", total) as progress:
             for size in sizes:
