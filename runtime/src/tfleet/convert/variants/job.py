@@ -46,6 +46,8 @@ class Job(object):
         # The child finds this very package, however this one was found.
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
         self._environment["PYTHONPATH"] = os.pathsep.join([package] + [part for part in [os.environ.get("PYTHONPATH")] if part])
+        # TensorFlow 1.15's TensorFlow Lite converter is a command beside the interpreter, looked up in PATH.
+        self._environment["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
         self._said: Dict[str, Any] = {"phase": "starting", "done": 0, "total": 0}
         self._last: Dict[str, Any] = {}
         self._peak = 0
