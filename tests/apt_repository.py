@@ -1,9 +1,5 @@
-"""Real .deb packages and an apt repository of them, made in a moment: what stands in for other people's repositories.
+"""Real .deb packages and an apt repository of them, made in a moment: what stands in for other people's repositories."""
 
-As a command: python -m tests.apt_repository DIRECTORY, for the Molecule hosts; see PACKAGES there.
-"""
-
-import gzip
 import hashlib
 import pathlib
 import subprocess
@@ -14,7 +10,7 @@ from email.utils import formatdate
 def build_package(directory, name, version, *, files=None, depends="", architecture="all", scripts=None, fields=None):
     """Build ``<directory>/<name>_<version>_<architecture>.deb`` and return its path.
 
-    ``files`` are {absolute path: text, bytes or pathlib.Path}; those that begin with ``#!`` are executable. ``scripts`` are {postinst: text, ...}.
+    ``files`` are {absolute path: text or bytes}; those that begin with ``#!`` are executable. ``scripts`` are {name in DEBIAN/: text}.
     """
     directory = pathlib.Path(directory)
     with tempfile.TemporaryDirectory() as scratch:
@@ -27,7 +23,7 @@ def build_package(directory, name, version, *, files=None, depends="", architect
             place.write_bytes(content)
             place.chmod(0o755 if content.startswith(b"#!") else 0o644)
         control = {"Package": name, "Version": version, "Architecture": architecture, "Maintainer": "tfleet tests <tests@example.net>"}
-        control.update({"Depends": depends} if depends else {}, **(fields or {}), Description="Stands in for a package that the tests cannot have.")
+        control.update({"Depends": depends} if depends else {}, **(fields or {}), Description="stands in for a package that the tests cannot have")
         (root / "DEBIAN").mkdir()
         (root / "DEBIAN/control").write_text("".join(f"{key}: {value}\n" for key, value in control.items()))
         for script, text in (scripts or {}).items():
@@ -38,23 +34,28 @@ def build_package(directory, name, version, *, files=None, depends="", architect
     return path
 
 
-def index(directory, sign_with=None):
-    """Make ``directory`` with its .deb files a flat apt repository, signed by the GnuPG home ``sign_with`` if there is one."""
-    directory = pathlib.Path(directory)
+def index(root, sign_with=None, suite=None, component="main", architecture="amd64"):
+    """Make a directory with .deb files an apt repository, signed by the GnuPG home ``sign_with`` if there is one.
+
+    Without a suite it is a flat one (``deb file:ROOT ./``), else one with suites (``deb file:ROOT SUITE COMPONENT``).
+    """
+    root = pathlib.Path(root)
+    release = root / "dists" / suite if suite else root
+    place = release / component / f"binary-{architecture}" if suite else root
+    place.mkdir(parents=True, exist_ok=True)
     paragraphs = []
-    for path in sorted(directory.glob("*.deb")):
-        control = subprocess.run(["dpkg-deb", "--field", str(path)], check=True, stdout=subprocess.PIPE, text=True).stdout
+    for path in sorted(root.glob("*.deb")):
+        control = subprocess.run(["dpkg-deb", "--field", str(path)], check=True, stdout=subprocess.PIPE, universal_newlines=True).stdout
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         paragraphs.append(f"{control}Filename: ./{path.name}\nSize: {path.stat().st_size}\nSHA256: {digest}\n")
-    packages = "\n".join(paragraphs).encode()
-    (directory / "Packages").write_bytes(packages)
-    (directory / "Packages.gz").write_bytes(gzip.compress(packages, mtime=0))
-    sums = "".join(f" {hashlib.sha256((directory / name).read_bytes()).hexdigest()} {(directory / name).stat().st_size} {name}\n"
-                   for name in ("Packages", "Packages.gz"))
-    (directory / "Release").write_text(f"Date: {formatdate(usegmt=True)}\nSHA256:\n{sums}")
+    (place / "Packages").write_text("\n".join(paragraphs))
+    listed = place / "Packages"
+    sums = f" {hashlib.sha256(listed.read_bytes()).hexdigest()} {listed.stat().st_size} {listed.relative_to(release)}\n"
+    names = f"Suite: {suite}\nCodename: {suite}\nComponents: {component}\nArchitectures: {architecture}\n" if suite else ""
+    (release / "Release").write_text(f"{names}Date: {formatdate(usegmt=True)}\nSHA256:\n{sums}")
     if sign_with:
-        subprocess.run(["gpg", "--homedir", str(sign_with), "--batch", "--yes", "--clearsign", "--output", str(directory / "InRelease"),
-                        str(directory / "Release")], check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(["gpg", "--homedir", str(sign_with), "--batch", "--yes", "--clearsign", "--output", str(release / "InRelease"),
+                        str(release / "Release")], check=True, stderr=subprocess.DEVNULL)
 
 
 def make_key(home):

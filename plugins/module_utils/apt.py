@@ -58,10 +58,6 @@ class Apt(object):
                 found[name] = Installed(version, status[0] == "h", status[1] in "HUF")
         return found
 
-    def manual(self):
-        """Return the names of the packages that somebody asked for, as against those that only came along."""
-        return self._read(["apt-mark", "showmanual"]).split()
-
     def versions(self, name):
         """Return the versions of a package that the package lists offer, the newest first."""
         lines = self._read(["apt-cache", "madison", name]).splitlines()
@@ -104,7 +100,9 @@ class Apt(object):
 
     def purged_with(self, names, orphans):
         """Return the packages that go when ``names`` go, these included: those that need them, and with ``orphans`` those that nothing needs then."""
-        return self.simulate(PURGE + (["--auto-remove"] if orphans else []) + names).removes if names else []
+        # A package that came along and that another one merely recommends would stay otherwise.
+        options = ["--auto-remove", "-o", "APT::AutoRemove::RecommendsImportant=false", "-o", "APT::AutoRemove::SuggestsImportant=false"]
+        return self.simulate(PURGE + (options if orphans else []) + names).removes if names else []
 
     def hold(self, names, held=True):
         """Hold packages at their version, or let them go."""

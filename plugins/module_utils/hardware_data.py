@@ -45,6 +45,31 @@ SHAPES: Dict[str, Any] = {
         "instead": TEXT,
         "faults": [{"tensorflow": TEXT, "says": TEXT, "cause": TEXT}],
     },
+    "docker": {
+        "engine": {
+            "sources": {str: {"versioned": [TEXT], "others": [TEXT]}},
+            "packages": [TEXT],
+            "version": {"docker": TEXT, "distribution": TEXT, "confidence": ("H", "M", "L")},
+            "repository": {"address": TEXT, "key": TEXT, "component": TEXT},
+            "broken": [{"l4t": TEXT, "versions": [TEXT], "because": TEXT, "confidence": ("H", "M", "L")}],
+        },
+        "toolkit": {
+            "runtime": {"name": TEXT, "path": TEXT},
+            "cdi": {"docker": TEXT, "file": TEXT},
+            "gpu_server": {
+                "version": TEXT, "packages": [TEXT], "repository": {"address": TEXT, "key": TEXT}, "source_file": TEXT, "keyring": TEXT,
+                "stale_files": [TEXT], "devices": [TEXT], "confidence": ("H", "M", "L"),
+            },
+            "jetson": {
+                "source_file": TEXT, "address": TEXT, "csv_directory": TEXT, "devices": [TEXT], "soc_components": {str: TEXT},
+                "generations": {str: {"packages": [TEXT], "components": [TEXT], "csv": [TEXT], "check_targets": [TEXT], "confidence": ("H", "M", "L")}},
+            },
+        },
+        "failures": [{
+            "id": TEXT, "hosts": [("gpu_server", "jetson")], "condition": MAYBE, "says": MAYBE, "level": ("failure", "warning"),
+            "cause": TEXT, "cure": TEXT, "confidence": ("H", "M", "L"),
+        }],
+    },
     "ansible": {
         "cores": {str: {"controller": TEXT, "target": TEXT, "package": MAYBE}},
         "oldest_target": TEXT,

@@ -2,9 +2,10 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Which packages are installed, pinned and held for whom, and how all of it is taken back: the logic of apt_packages.
 
-A record for each party says which packages the host had before the first change, and which of them were put on hold. So taking back
-removes what came, with what came along with it, and never a package that was there.
+A record for each party says what it installed, what came along, which versions were there before, and what was put on hold. So taking
+back removes what came, with what came along and nothing needs any more, and never a package that was there.
 """
+import contextlib
 import json
 import os
 
@@ -13,7 +14,9 @@ from ansible_collections.tfleet.serving.plugins.module_utils.durable import cano
 
 
 class Record(object):
-    """What one party changed: ``{"before": {name: version}, "packages": [name], "held": [name]}``, or nothing yet.
+    """What one party changed, or nothing yet: ``{"packages": [name], "along": [name], "before": {name: version}, "held": [name]}``.
+
+    ``packages`` were asked for and came; ``along`` came with them; ``before`` were there and got another version.
 
     :param directory: where all records are.
     :param party: name of the party.
@@ -30,25 +33,31 @@ class Record(object):
             raise AptError("%s cannot be read: %s. It says which packages to remove again; remove it to have the present ones taken for the host's own."
                            % (self.path, error))
 
-    def write(self, before, packages, held):
-        """Write the record before the change, so that a run which is killed can be taken back. ``before`` is the first one's."""
-        old = self.content or {"before": before, "packages": [], "held": []}
-        content = {"before": old["before"], "packages": sorted(set(old["packages"]) | set(packages)), "held": sorted(held)}
+    def write(self, packages, along, before, held):
+        """Add to the record before the change, so that a run which is killed can be taken back; ``held`` replaces what it said of holds."""
+        old = self.content or {"packages": [], "along": [], "before": {}}
+        content = {
+            "packages": sorted(set(old["packages"]) | set(packages)),
+            "along": sorted(set(old["along"]) | set(along)),
+            "before": dict(before, **old["before"]),
+            "held": sorted(held),
+        }
         if content != self.content:
             make_directories(os.path.dirname(self.path))
             write_atomically(self.path, canonical_json(content), mode=0o644)
             self.content = content
 
     def remove(self):
-        """Remove the record, and its directory with the last one."""
+        """Remove the record, and with the last one its directory and the one above."""
         remove_tree(self.path)
         directory = os.path.dirname(self.path)
-        if os.path.isdir(directory) and not os.listdir(directory):
+        with contextlib.suppress(OSError):
             os.rmdir(directory)
+            os.rmdir(os.path.dirname(directory))
 
 
 def ensure_present(params, check_mode, run_command):
-    """Install what is missing at the wanted versions and return the module's result.
+    """Install what is missing at the wanted versions and return the module's result, with what a person should know as ``notes``.
 
     :raises AptError: naming what is in the way; nothing was changed then.
     """
@@ -73,12 +82,13 @@ def ensure_present(params, check_mode, run_command):
         "changed": changed,
         "versions": dict(wanted, **dict.fromkeys(unknown)),
         "diff": _diff(before, installs, simulated, unknown, holds, releases),
+        "notes": ["Not every package list could be fetched: %s" % " ".join(apt.trouble)] if apt.trouble else [],
     }
-    if apt.trouble:
-        result["warnings"] = ["Not every package list could be fetched: %s" % " ".join(apt.trouble)]
     if changed and not check_mode:
         held = ((mine | set(holds)) - set(releases)) if params["hold"] else set()
-        record.write({name: package.version for name, package in before.items()}, list(installs), held)
+        fresh = [name for name in (simulated.installs if simulated else {}) if name not in before]
+        upgraded = {name: before[name].version for name in installs if name in before}
+        record.write([name for name in fresh if name in wanted], [name for name in fresh if name not in wanted], upgraded, held)
         if installs:
             apt.install(upgrades + arguments)
         if holds:
@@ -89,36 +99,35 @@ def ensure_present(params, check_mode, run_command):
 
 
 def ensure_absent(params, check_mode, run_command):
-    """Remove what ensure_present() brought, with what came along, and return the module's result.
+    """Remove what ensure_present() brought, with what came along, and return the module's result, with ``notes``.
 
     :raises AptError: something else on the host needs it; nothing was changed then.
     """
     apt, record = Apt(run_command), Record(params["record_directory"], params["set_by"])
-    result = {"changed": record.content is not None, "versions": {}, "diff": {"before": [], "after": []}}
     if record.content is None:
-        return result
-    now, before = apt.installed(), record.content["before"]
-    mine = [name for name in record.content["packages"] if name in now and name not in before]
-    # Whatever nothing needs any more and was not there before us came with us.
-    purges = sorted(name for name in apt.purged_with(mine, orphans=True) if name not in before)
-    asked_for = set(apt.manual()) | set(before)
-    strangers = [name for name in apt.purged_with(mine, orphans=False) if name not in mine and name in asked_for]
+        return {"changed": False, "versions": {}, "diff": {"before": "", "after": ""}, "notes": []}
+    now, before, along = apt.installed(), record.content["before"], record.content["along"]
+    mine = [name for name in record.content["packages"] if name in now]
+    strangers = [name for name in apt.purged_with(mine, orphans=False) if name not in mine + along]
     if strangers:
         raise AptError("%s cannot be removed: %s needs it, and somebody else installed that. Remove it first, or keep both. Nothing was changed."
                        % (" and ".join(mine), " and ".join(strangers)))
+    purges = [name for name in apt.purged_with(mine, orphans=True) if name in mine + along]
     holds = [name for name in record.content["held"] if name in now and now[name].held]
-    result["diff"] = {"before": ["%s %s" % (name, now[name].version) for name in purges if name in now], "after": []}
-    changed = sorted(name for name in record.content["packages"] if name in before and name in now and now[name].version != before[name])
-    if changed:
-        result["warnings"] = ["%s was %s before and stays at %s: an older version is not put back by itself."
-                              % (name, before[name], now[name].version) for name in changed]
+    changed = sorted(name for name in before if name in now and now[name].version != before[name])
     if not check_mode:
         if holds:
             apt.hold(holds, held=False)
         if purges:
             apt.purge(purges)
         record.remove()
-    return result
+    return {
+        "changed": True,
+        "versions": {},
+        "diff": {"before": _lines("%s %s" % (name, now[name].version) for name in purges), "after": ""},
+        "notes": ["%s was %s before and stays at %s: an older version is not put back by itself." % (name, before[name], now[name].version)
+                  for name in changed],
+    }
 
 
 def _choose(apt, params, check_mode, before):
@@ -191,4 +200,8 @@ def _diff(before, installs, simulated, unknown, holds, releases):
     new = ["%s %s" % (name, touched[name]) for name in sorted(touched)] + ["%s (once its package list is fetched)" % name for name in unknown]
     old += ["hold %s" % name for name in sorted(releases)]
     new += ["hold %s" % name for name in sorted(holds)]
-    return {"before": old, "after": new}
+    return {"before": _lines(old), "after": _lines(new)}
+
+
+def _lines(texts):
+    return "".join(text + "\n" for text in texts)

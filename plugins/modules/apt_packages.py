@@ -123,6 +123,8 @@ def main():
     except OSError as error:
         module.fail_json(msg="The packages of %s could not be recorded in %s: %s. Run with become."
                              % (module.params["set_by"], module.params["record_directory"], error))
+    for note in result.pop("notes"):
+        module.warn(note)
     module.exit_json(**result)
 
 

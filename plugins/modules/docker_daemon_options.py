@@ -121,7 +121,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.errors import Modul
 
 
 def ensure(params, check_mode, dockerd, run_command, backup_local):
-    """Bring the options to their state and return the module's result.
+    """Bring the options to their state and return the module's result, with what a person should know as ``notes``.
 
     :param dockerd: path of the daemon's command, None if the host has none.
     :param run_command: AnsibleModule.run_command, or a function like it.
@@ -138,10 +138,9 @@ def ensure(params, check_mode, dockerd, run_command, backup_local):
         "options": wanted.options,
         "restart_needed": _restart_needed(file.path, params["pid_file"], after != before),
         "validated": validated,
+        "notes": wanted.notes,
         "diff": {"before_header": file.path, "after_header": file.path, "before": before or "", "after": after or ""},
     }
-    if wanted.notes:
-        result["warnings"] = wanted.notes
     if result["changed"] and not check_mode:
         if params["backup"] and before is not None and after != before:
             result["backup_file"] = backup_local(file.path)
@@ -192,6 +191,8 @@ def main():
         module.fail_json(**dict(error.result, msg=str(error)))
     except OSError as error:
         module.fail_json(msg="%s could not be read or written: %s. Run with become." % (module.params["path"], error))
+    for note in result.pop("notes"):
+        module.warn(note)
     module.exit_json(**result)
 
 

@@ -84,7 +84,7 @@ def packages(run_module, root):
 def test_a_pinned_engine_comes_with_its_dependencies_is_held_and_goes_with_them(packages, root):
     checked = packages(ENGINE, hold=True, check=True)
     assert checked["changed"] and checked["versions"] == dict.fromkeys(ENGINE)
-    assert "docker-ce (once its package list is fetched)" in checked["diff"]["after"]
+    assert "docker-ce (once its package list is fetched)" in checked["diff"]["after"].splitlines()
     result = packages(ENGINE, hold=True)
     assert result["changed"]
     assert result["versions"]["docker-ce"] == "5:27.5.1-1" + SUFFIX
@@ -93,7 +93,7 @@ def test_a_pinned_engine_comes_with_its_dependencies_is_held_and_goes_with_them(
         "libslirp": ("4.7.0-1", "install")}
     assert not packages(ENGINE, hold=True, check=True)["changed"]
     assert not packages(ENGINE, hold=True)["changed"]
-    assert packages(state="absent", check=True)["diff"]["before"] == [
+    assert packages(state="absent", check=True)["diff"]["before"].splitlines() == [
         "containerd.io 1.7.27-1", "docker-ce 5:27.5.1-1" + SUFFIX, "docker-ce-cli 5:27.5.1-1" + SUFFIX, "libslirp 4.7.0-1"]
     assert packages(state="absent")["changed"]
     assert root.installed() == {}
@@ -104,7 +104,7 @@ def test_a_pinned_engine_comes_with_its_dependencies_is_held_and_goes_with_them(
 def test_the_check_knows_what_would_come_once_the_lists_are_there(packages, root):
     root.run("apt-get", "update")
     result = packages(ENGINE, check=True)
-    assert "libslirp 4.7.0-1" in result["diff"]["after"]
+    assert "libslirp 4.7.0-1" in result["diff"]["after"].splitlines()
     assert root.installed() == {}
 
 
@@ -119,7 +119,7 @@ def test_what_was_there_before_stays(packages, root):
 def test_our_own_hold_is_no_obstacle_to_a_newer_version(packages, root):
     packages(ENGINE, hold=True)
     result = packages({"docker-ce": "28.0.1", "docker-ce-cli": "28.0.1", "containerd.io": ""}, hold=True)
-    assert result["diff"]["before"] == ["docker-ce 5:27.5.1-1" + SUFFIX, "docker-ce-cli 5:27.5.1-1" + SUFFIX]
+    assert result["diff"]["before"].splitlines() == ["docker-ce 5:27.5.1-1" + SUFFIX, "docker-ce-cli 5:27.5.1-1" + SUFFIX]
     assert root.installed()["docker-ce"] == ("5:28.0.1-1" + SUFFIX, "hold")
     assert packages(dict.fromkeys(ENGINE, ""))["changed"], "without hold they are let go"
     assert root.installed()["docker-ce"] == ("5:28.0.1-1" + SUFFIX, "install")
@@ -219,4 +219,4 @@ def test_the_lock_of_somebody_else_is_waited_for(monkeypatch):
 def test_the_record_is_readable_json(packages, root):
     packages(ENGINE, hold=True)
     record = json.loads((root.place / "record/docker_engine.json").read_text())
-    assert record == {"before": {}, "packages": sorted(ENGINE), "held": sorted(ENGINE)}
+    assert record == {"packages": sorted(ENGINE), "along": ["libslirp"], "before": {}, "held": sorted(ENGINE)}
