@@ -1,13 +1,17 @@
 """Rows of sections 1, 2, 3, 6 and 9 that need a server of their own: what a flag or a file of the model changes for clients."""
 
+import json
+import shutil
+import threading
 import time
 
 import pytest
 from google.protobuf import text_format
 from live_server import LiveServer, free_ports, run_to_end
 from test_command_line import wait_for_log
-from test_lifecycle_live import config, release
+from test_lifecycle_live import COUNT, config, release, steps_in
 from test_options import written
+from test_warmup import logged
 
 from tfleet import wire
 
@@ -78,6 +82,63 @@ def test_one_poll_of_the_file_system(own_models, model_files):
         release(model_files, 2, own_models, 2)
         time.sleep(2.5)
         assert server.states("default") == {1: ("AVAILABLE", "")}
+
+
+def test_no_poll_of_the_file_system(own_models, model_files):
+    """A negative period: nothing is ever found, and the start waits. With our flag, a reload looks."""
+    release(model_files, 1, own_models, 1)
+    flags = ("--model_name=m", "--model_base_path=%s" % own_models, "--file_system_poll_wait_seconds=-1")
+    with LiveServer(*flags, wait=False) as server:
+        wait_for_log(server, "(Re-)adding model: m")
+        time.sleep(2.5)
+        assert server.process.poll() is None
+        assert "Loading servable" not in server.log and "Running gRPC ModelServer" not in server.log
+    with LiveServer(*flags, "--tfleet_reload_polls_at_once") as server:
+        release(model_files, 2, own_models, 2)
+        time.sleep(2.5)
+        assert server.states("m") == {1: ("AVAILABLE", "")}
+        assert server.call(wire.RELOAD_CONFIG, "config { %s }" % config(("m", own_models, "")))[0] == "OK"
+        server.wait_state("m", 2, "AVAILABLE")
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_load_threads(own_models, model_files, threads):
+    """Two versions that take their time, wanted at once: loaded one after the other, or together."""
+    for name in "ab":
+        shutil.copytree(str(model_files / "slow"), str(own_models / name))
+        (own_models / name / "1" / "assets.extra").mkdir()
+    with LiveServer("--model_base_path=%s/half" % model_files, "--num_load_threads=%d" % threads, "--tfleet_reload_polls_at_once") as server:
+        before = [("default", model_files / "half", "")]
+        assert server.call(wire.RELOAD_CONFIG, "config { %s }" % config(*before, ("s", model_files / "slow", "")))[0] == "OK"
+        warmup = logged("predict_log { request { %s } }" % COUNT % ("any", steps_in(server, "s", 2.0)))
+        for name in "ab":
+            (own_models / name / "1" / "assets.extra" / "tf_serving_warmup_requests").write_bytes(warmup)
+        seen = len(server.log)
+        models = before + [(name, own_models / name, "") for name in "ab"]
+        assert server.call(wire.RELOAD_CONFIG, "config { %s }" % config(*models), timeout=60)[0] == "OK"
+        log = server.log[seen:]
+        assert log.count("SavedModel load for tags") == 2  # followed by the warm-up, which is part of loading
+        together = log.rindex("SavedModel load for tags") < log.index("Successfully loaded servable version")
+        assert together is (threads == 2)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_rest_threads(own_models, model_files, threads):
+    """While the only thread answers a request that takes until its time limit, others wait; with more they do not."""
+    with LiveServer("--model_base_path=%s/slow" % model_files, "--rest_api_num_threads=%d" % threads, "--rest_api_timeout_in_ms=3000",
+                    "--skip_initialize_tpu", "--num_unload_threads=1") as server:
+        assert "unknown argument" not in server.log
+        answers, took = [], []
+        endless = json.dumps({"inputs": 10 ** 9})
+        asker = threading.Thread(target=lambda: answers.append(server.http("POST", "/v1/models/default:predict", endless)[0]))
+        asker.start()
+        while asker.is_alive():
+            began = time.time()
+            assert server.http("GET", "/v1/models/default")[0] == 200
+            took.append(time.time() - began)
+        asker.join()
+        assert answers == [504]
+        assert (max(took) > 1.5) is (threads == 1), took
 
 
 def test_retries_and_a_base_path_without_versions(own_models, model_files):

@@ -4,6 +4,7 @@ Standard library, NumPy and TensorFlow only, Python 3.6: it runs inside L4T cont
 Exit status 0 if every step did what it should; the first step that did not is named in the JSON.
 """
 
+import inspect
 import json
 import os
 import signal
@@ -138,6 +139,45 @@ def check_other_sources(folder, report):
     report["other_sources"] = ["saved_model", "keras: " + ("made" if answer["ok"] else "refused with a sentence")]
 
 
+def check_variants(folder, source, report):
+    """Variants for the CPU, really made and asked; and TF-TRT's constructor, which takes the arguments that we would give it."""
+    report["variants"] = {}
+    for kind, name in (("grappler", "grappler"), ("tflite", "tflite-float32")):
+        dest = os.path.join(folder, kind)
+        made = succeed("convert", source, dest, "--variant", kind)
+        expect(made["changed"] and made["variant"] == name, "the variant", kind, ":", made)
+        expect(not succeed("convert", source, dest, "--variant", kind)["changed"], "the second conversion to", kind, "changes something")
+        report["variants"][name] = made["summary"]
+    with TF1.Session(graph=tf.Graph()) as session:
+        TF1.saved_model.load(session, ["serve"], os.path.join(folder, "grappler"))
+        found = session.run("scores:0", {"x:0": FEATURES})
+    expect(np.allclose(found, expected_scores(), atol=1e-6), "scores of the folded graph:", found.tolist())
+    interpreter = tf.lite.Interpreter(model_path=os.path.join(folder, "tflite", "model.tflite"))
+    place = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(place, [2, 3])
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(place, np.array(FEATURES, np.float32))
+    interpreter.invoke()
+    scores = [detail["index"] for detail in interpreter.get_output_details() if detail["dtype"] == np.float32]
+    expect(np.allclose(interpreter.get_tensor(scores[0]), expected_scores(), atol=1e-5), "scores of TensorFlow Lite")
+    refusal = tfleet("convert", source, os.path.join(folder, "tftrt"), "--variant", "tftrt", "--hardware-class", "here")
+    expect(not refusal["ok"] and "was made without TF-TRT" in refusal["msg"], "TF-TRT in a build without it:", refusal)
+    check_constructor(report)
+
+
+def check_constructor(report):
+    from tensorflow.python.compiler.tensorrt import trt_convert
+
+    from tfleet.convert.variants import forms, request
+
+    kind = forms.converter_class(trt_convert)
+    asked = request.new("tftrt", "FP16", hardware_class="here", batch_sizes=[1, 8], workspace_bytes=2 ** 25)
+    form = forms.form_of(kind, getattr(trt_convert, "DEFAULT_TRT_CONVERSION_PARAMS", None), asked, "/model")
+    inspect.signature(kind.__init__).bind(None, **form.arguments)
+    expect(form.left_out == [] and form.version == (1 if tf.__version__.startswith("1.") else 2), "the constructor's form:", form)
+    report["constructor"] = {"class": kind.__name__, "arguments": sorted(form.arguments)}
+
+
 def free_port():
     listener = socket.socket()
     try:
@@ -206,6 +246,7 @@ def main():
             source, dest = check_export(folder, report)
             check_inspect(source, dest, report)
             check_other_sources(folder, report)
+            check_variants(folder, dest, report)
             check_server(folder, dest, report)
         except StepError as error:
             report.update(ok=False, msg=str(error))

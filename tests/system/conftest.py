@@ -101,7 +101,8 @@ class Run:
     """What one run of ansible-playbook did."""
 
     def __init__(self, report, host):
-        results = [(task["task"]["name"].rpartition(" : ")[2], task["hosts"][host]) for play in report["plays"] for task in play["tasks"] if host in task["hosts"]]
+        tasks = [task for play in report["plays"] for task in play["tasks"] if host in task["hosts"]]
+        results = [(task["task"]["name"].rpartition(" : ")[2], task["hosts"][host]) for task in tasks]
         self.changed = [name for name, result in results if result.get("changed")]
         self.facts = {key: value for _name, result in results for key, value in result.get("ansible_facts", {}).items()}
         self.failed = report["stats"][host]["failures"] > 0 or report["stats"][host]["unreachable"] > 0
@@ -134,7 +135,8 @@ def host(machine, tmp_path):
     shell("docker", "volume", "create", *label, name)
     try:
         shell(
-            "docker", "run", "--detach", "--restart", "always", "--name", name, "--hostname", name, *label, *RIGHTS, "--cgroupns=host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--volume", f"{name}:{DISK}",
+            "docker", "run", "--detach", "--restart", "always", "--name", name, "--hostname", name, *label, *RIGHTS, "--cgroupns=host",
+            "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--volume", f"{name}:{DISK}",
             "--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec", "--device-cgroup-rule", f"b {zram_major}:* rmw",
             "tfleet-test-host:latest", "/lib/systemd/systemd",
         )  # fmt: skip
@@ -164,5 +166,6 @@ def release(name, swappiness, zram_before):
         done
         sysctl -qw vm.swappiness={swappiness}
     """
-    shell("docker", "run", "--rm", *RIGHTS, "--device-cgroup-rule", f"b {zram_major}:* rmw", "--volume", f"{name}:{DISK}", "tfleet-test-host:latest", "sh", "-c", script, check=False)  # fmt: skip
+    shell("docker", "run", "--rm", *RIGHTS, "--device-cgroup-rule", f"b {zram_major}:* rmw", "--volume", f"{name}:{DISK}",
+          "tfleet-test-host:latest", "sh", "-c", script, check=False)  # fmt: skip
     shell("docker", "volume", "rm", name, check=False)

@@ -12,11 +12,14 @@ from tfleet.errors import TfleetError
 
 fed = {"build": [], "calibration": []}
 real = tftrt.new_converter
+pretended = []
 
 
 def without_a_gpu(tf, source, wanted):
     converter, form = real(tf, source, wanted)
-    pretended_gpu(converter).__enter__()
+    # Kept until the end: it takes its pretence back when it goes.
+    pretended.append(pretended_gpu(converter))
+    pretended[-1].__enter__()
 
     def take(kind):
         def taken(input_fn):
