@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, List
 from tfleet import files
 from tfleet.convert import framework
 from tfleet.convert.variants import feeds, tflite_signatures
-from tfleet.convert.variants.frozen import described
+from tfleet.convert.variants import frozen as freezing
 from tfleet.convert.variants.request import Request
 from tfleet.convert.workspace import put
 from tfleet.errors import TfleetError
@@ -18,7 +18,11 @@ _NEEDS_FLEX = re.compile(r"flex|select.?tf.?ops|custom ops|not currently support
 
 def convert(tf: Any, source: str, built: str, request: Request, signature: Any, report: Callable[..., None]) -> Dict[str, Any]:
     """Write the variant to `built` and return its summary."""
-    inputs = described(tf, signature)
+    inputs = freezing.described(tf, signature)
+    if os.path.isfile(os.path.join(source, "variables", "variables.index")):
+        # The converter of 2.16 and 2.17 aborts ("missing attribute 'value'") on variables of Keras 3 models; on constants it does not.
+        report("freezing")
+        source = _frozen(tf, source, built + "-frozen", request, signature)
     report("converting")
     try:
         content, fallback = _model(tf, source, request, inputs, False, report), False
@@ -40,6 +44,13 @@ def convert(tf: Any, source: str, built: str, request: Request, signature: Any, 
     os.unlink(unsigned)
     files.fsync_directory(built)
     return {"bytes": size, "operations": told["operations"], "tensorflow_operations": fallback, "inputs": told["inputs"], "outputs": told["outputs"]}
+
+
+def _frozen(tf: Any, source: str, place: str, request: Request, signature: Any) -> str:
+    """A SavedModel of constants in `place`, which the caller's workspace takes along when it goes."""
+    frozen = freezing.freeze(tf, source, request.tags, request.signature, signature)
+    freezing.write(tf, place, frozen.graph_def, frozen, request.signature, signature, request.tags)
+    return place
 
 
 def _with_tensorflow_operations(tf: Any, source: str, request: Request, inputs: Any, report: Callable[..., None]) -> bytes:
