@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +15,10 @@ from tfleet.measure import builds
 _MODEL = "measured"
 _START_SECONDS = 180.0
 _END_SECONDS = 15.0
+# A measurement that is killed leaves no server behind: the kernel sends it SIGKILL (prctl's PR_SET_PDEATHSIG) when we end.
+_END_WITH_US = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.getppid() == int(sys.argv[1]) or sys.exit(); os.execvp(sys.argv[2], sys.argv[2:])"
+)
 
 
 class Server(object):
@@ -47,10 +50,11 @@ class Server(object):
         self._log = os.path.join(self._directory, "log")
         try:
             with open(self._log, "wb") as log:
-                self._process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+                whole = [sys.executable, "-c", _END_WITH_US, str(os.getpid())] + argv
+                self._process = subprocess.Popen(whole, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         except OSError as error:
             shutil.rmtree(self._directory, ignore_errors=True)
-            raise TfleetError("The server %s cannot be started: %s." % (argv[0], error.strerror))
+            raise TfleetError("The server cannot be started: %s." % error.strerror)
 
     def wait(self) -> None:
         """Returns when the model is served. Raises TfleetError, with what the server said last, if it is not."""
@@ -102,14 +106,12 @@ class Server(object):
 
     def close(self) -> None:
         """Ends the server."""
-        for number, seconds in ((signal.SIGTERM, _END_SECONDS), (signal.SIGKILL, None)):
-            if self._process.poll() is not None:
-                break
-            try:
-                os.killpg(self._process.pid, number)
-                self._process.wait(seconds)
-            except (OSError, subprocess.TimeoutExpired):
-                continue
+        self._process.terminate()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         shutil.rmtree(self._directory, ignore_errors=True)
 
 

@@ -2,12 +2,14 @@
 
 import csv
 import os
+import subprocess
+import sys
 import time
 import xml.dom.minidom
 
 import pytest
 
-from tfleet.measure import builds, chart, conditions, load, payloads, worker
+from tfleet.measure import builds, chart, conditions, load, payloads, servers, worker
 
 QUICK = ("--rounds", 6, "--window", 0.1)
 
@@ -46,6 +48,26 @@ def test_served_by_servers_of_its_own(tfleet, classifier, golden_file, tmp_path)
         lines = list(csv.DictReader(stream))
     assert len(lines) == 4 and float(lines[1]["throughput"]) > 0 and lines[0]["verdict"] == ""
     assert len(xml.dom.minidom.parse(str(plot)).getElementsByTagName("rect")) == 4
+
+
+def test_a_killed_measurement_leaves_no_server_behind(classifier):
+    code = "import sys, time; from tfleet.measure import servers; print(servers.Server(sys.argv[1])._process.pid, flush=True); time.sleep(60)"
+    env = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(os.path.dirname(servers.__file__))))
+    with subprocess.Popen([sys.executable, "-c", code, classifier()], stdout=subprocess.PIPE, env=env) as process:
+        pid = int(process.stdout.readline())
+        process.kill()
+    end = time.time() + 20
+    while _runs(pid):
+        assert time.time() < end
+        time.sleep(0.05)
+
+
+def _runs(pid):
+    try:
+        with open("/proc/%d/stat" % pid, encoding="ascii") as stream:
+            return stream.read().split()[2] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_running_server_at_a_fixed_rate(tfleet, classifier, golden_file, served):
