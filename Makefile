@@ -53,8 +53,8 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 	find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +
 
 ##@ Test
-SUITES := lint:120 unit:330 conformance:420 faults:210 test-demo:300 molecule:780 test-legacy:240
-.PHONY: test setup-test lint unit conformance test-demo molecule faults test-legacy bench
+SUITES := lint:120 unit:330 conformance:420 faults:210 test-demo:300 test-conversion:240 molecule:780 test-legacy:240
+.PHONY: test setup-test lint unit conformance test-demo test-conversion molecule faults test-legacy bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
 
@@ -89,6 +89,9 @@ conformance: setup-test ## The model server against the TensorFlow Serving API
 test-demo: setup-test ## The demo twice, then rollback and status, apart from a running demo
 	pytest tests/demo
 
+test-conversion: setup-test ## Variants of the demo models built, compared, measured and released by the rule
+	pytest tests/conversion
+
 molecule: setup-test ## The roles on real systemd hosts in Docker
 	molecule/shared/test_hosts up
 	molecule test --all --no-command-borders
@@ -99,12 +102,6 @@ molecule-%: setup-test
 
 faults: setup-test ## What goes wrong with the server: bad models, kills, floods of nonsense; results in build/faults.json
 	pytest tests/faults
-
-SUITES += test-system:420
-.PHONY: test-system
-test-system: setup-test ## The roles that change a whole machine (swap, zram, targets, power); only with CI=true or TFLEET_TEST_SYSTEM=1
-	molecule/shared/test_hosts up
-	pytest tests/system
 
 test-legacy: setup-test ## Modules on Python 3.6 under ansible-core 2.16, the runtime on TensorFlow 1.15 and 2.7
 	pytest tests/legacy
