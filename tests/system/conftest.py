@@ -88,6 +88,12 @@ class Host:
         assert [bool(run.changed) for run in runs] == [True, True, False], [run.changed for run in runs]
         return runs[1]
 
+    def changes(self, role, **variables):
+        """Run a role that must change something."""
+        run = self.role(role, **variables)
+        assert run.failure is None and run.changed
+        return run
+
     def swaps(self):
         """{path: (MiB, priority)} of the swap areas that this host's tests brought into use."""
         found = {}

@@ -27,8 +27,8 @@ def test_desktop_goes_now_and_comes_back(host):
 def test_earlier_target_of_an_administrator_comes_back(host):
     host.run("systemctl --quiet set-default rescue.target")
     link = host.run(f"readlink {LINK}")
-    host.changes_once("jetson_headless")
-    host.changes_once("jetson_headless", jetson_headless_state="absent")
+    host.changes("jetson_headless")
+    host.changes("jetson_headless", jetson_headless_state="absent")
     assert host.run(f"readlink {LINK}") == link
 
 
@@ -63,7 +63,7 @@ def test_mode_clocks_and_fan_are_set_and_taken_back(orin):
     assert orin.run("cat /var/lib/nvfancontrol/status; systemctl is-active nvfancontrol.service") == "cool\nactive"
 
     # The clocks are those of the mode, and locked again after a boot.
-    orin.changes_once("jetson_power", **{**declared, "jetson_power_mode": "25W"})
+    orin.changes("jetson_power", **{**declared, "jetson_power_mode": "25W"})
     assert (mode(orin), clock(orin)) == ("1", "locked in mode 1")
     orin.write("/var/lib/device/clock", "as the mode has it\n")
     orin.restart()

@@ -39,7 +39,7 @@ def test_swap_file_is_made_grown_moved_and_taken_back(host):
     assert host.run(f"stat -c '%a %U %s' {FILE}") == f"600 root {64 * MIB}"
     assert host.run("cat /etc/fstab") == f"{fstab}\n{FILE} none swap sw,nofail 0 0".strip()
 
-    host.changes_once("jetson_memory", jetson_memory_swap_size="100M", jetson_memory_swap_path=FILE, jetson_memory_swap_priority=7)
+    host.changes("jetson_memory", jetson_memory_swap_size="100M", jetson_memory_swap_path=FILE, jetson_memory_swap_priority=7)
     assert host.swaps()[FILE] == (100, 7)
     assert host.run(f"grep -c {FILE} /etc/fstab") == "1"
 
@@ -58,9 +58,9 @@ def test_swap_file_is_made_grown_moved_and_taken_back(host):
 
 def test_a_swap_file_of_somebody_else_is_grown_and_put_back_as_it_was(host):
     host.run(f"fallocate -l 48M {FILE} && chmod 600 {FILE} && mkswap {FILE} && swapon {FILE} && echo '{FILE} swap swap defaults 0 0' >> /etc/fstab")
-    host.changes_once("jetson_memory", jetson_memory_swap_size="64M", jetson_memory_swap_path=FILE)
+    host.changes("jetson_memory", jetson_memory_swap_size="64M", jetson_memory_swap_path=FILE)
     assert host.run("cat /etc/fstab").splitlines()[-1] == f"{FILE} none swap sw,nofail 0 0"
-    host.changes_once("jetson_memory", jetson_memory_state="absent")
+    host.changes("jetson_memory", jetson_memory_state="absent")
     assert host.swaps()[FILE][0] == 48
     assert host.run("cat /etc/fstab").splitlines()[-1] == f"{FILE} swap swap defaults 0 0"
 
@@ -79,7 +79,7 @@ def test_places_that_take_no_swap_file_are_refused(host):
 
 def test_what_a_killed_run_left_is_cleaned_up(host):
     host.run("fallocate -l 32M /srv/disk/.swapfile.tfleet-new")
-    host.changes_once("jetson_memory", jetson_memory_swap_size="64M", jetson_memory_swap_path=FILE)
+    host.changes("jetson_memory", jetson_memory_swap_size="64M", jetson_memory_swap_path=FILE)
     assert host.run("ls -A /srv/disk") == "swapfile"
 
 
@@ -95,7 +95,7 @@ def test_zram_of_jetpack_is_resized_disabled_and_taken_back(jetson):
     jetson.run("swapoff /dev/zram0 /dev/zram1; echo 1 > /sys/block/zram0/reset; echo 1 > /sys/block/zram1/reset; systemctl start nvzramconfig.service")
     assert zram(jetson) == pytest.approx(200, abs=1)
 
-    jetson.changes_once("jetson_memory", jetson_memory_zram_size="0")
+    jetson.changes("jetson_memory", jetson_memory_zram_size="0")
     assert zram(jetson) == 0
     assert jetson.run("systemctl is-enabled nvzramconfig.service", check=False) == "disabled"
 
@@ -125,7 +125,7 @@ def test_zram_tools_are_installed_sized_and_removed_where_nothing_manages_zram(h
     assert "Two managers" in host.role("jetson_memory", jetson_memory_zram_size="64M").failure
     host.run("systemctl disable nvzramconfig.service; rm /etc/systemd/system/nvzramconfig.service; systemctl daemon-reload")
 
-    host.changes_once("jetson_memory", jetson_memory_state="absent")
+    host.changes("jetson_memory", jetson_memory_state="absent")
     assert host.swaps() == {}
     assert not host.succeeds("dpkg-query --show --showformat='${Status}' zram-tools | grep ' installed'")
     leaves_nothing(host)
@@ -137,7 +137,7 @@ def test_swappiness_is_set_and_taken_back(host):
     assert host.run("cat /proc/sys/vm/swappiness") == "10"
     assert host.run("sysctl --system 2>&1 | grep swappiness") == "vm.swappiness = 10"
     assert "from 0 to 100" in host.role("jetson_memory", jetson_memory_swappiness="200").failure
-    host.changes_once("jetson_memory", jetson_memory_state="absent")
+    host.changes("jetson_memory", jetson_memory_state="absent")
     assert host.run("cat /proc/sys/vm/swappiness") == before
     leaves_nothing(host)
 
