@@ -103,6 +103,12 @@ molecule-%: setup-test
 faults: setup-test ## What goes wrong with the server: bad models, kills, floods of nonsense; results in build/faults.json
 	pytest tests/faults
 
+SUITES += test-system:420
+.PHONY: test-system
+test-system: setup-test ## The roles that change a whole machine (swap, zram, targets, power); only with CI=true or TFLEET_TEST_SYSTEM=1
+	molecule/shared/test_hosts up
+	pytest tests/system
+
 test-legacy: setup-test ## Modules on Python 3.6 under ansible-core 2.16, the runtime on TensorFlow 1.15 and 2.7
 	pytest tests/legacy
 
