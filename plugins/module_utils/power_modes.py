@@ -7,6 +7,7 @@ Numbers differ from board to board and from release to release, so a mode is alw
 import collections
 import os
 import re
+import typing
 
 from ansible_collections.tfleet.serving.plugins.module_utils.commands import CommandError, run, said
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
@@ -47,7 +48,7 @@ def read_modes(etc_root):
 
 def parse_modes(text):
     """Return the Modes of an nvpmodel.conf, by number. Lines that are comments do not count; a number that is named twice keeps its first name."""
-    modes = {}
+    modes: typing.Dict[int, str] = {}
     for number, name in _MODEL.findall(text):
         modes.setdefault(int(number), name)
     return [Mode(number, modes[number]) for number in sorted(modes)]

@@ -170,9 +170,9 @@ def _ensure(file, original, params, check_mode):
         "diff": {"before": _picture(found.size_bytes, found.area is not None, found.fstab, found.mode, found.leftover),
                  "before_header": file.path, "after_header": file.path},
     }
-    after = _after(wanted, found)
-    result["diff"]["after"] = _picture(*after, mode=found.mode if wanted is None else 0o600)
-    result.update(zip(("size_bytes", "active", "fstab"), after))
+    size_bytes, active, fstab = _after(wanted, found)
+    result["diff"]["after"] = _picture(size_bytes, active, fstab, found.mode if wanted is None else 0o600)
+    result.update(size_bytes=size_bytes, active=active, fstab=fstab)
     if not check_mode:
         if verbs and params["state"] != "original":
             original.keep({"path": file.path, "size_bytes": found.size_bytes, "active": found.area is not None, "fstab": found.fstab,
