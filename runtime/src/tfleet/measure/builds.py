@@ -153,7 +153,7 @@ def described_inputs(signature: Any) -> Dict[str, Dict[str, Any]]:
 
 
 def _load(path: str, tags: List[str]) -> Any:
-    from tfleet.server import executor, tflite
+    from tfleet.server import executor, native, tflite
 
     # Errors only: TensorFlow logs three about CUDA on every import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -162,4 +162,5 @@ def _load(path: str, tags: List[str]) -> Any:
     options = executor.tensorflow().compat.v1.ConfigProto()
     # On a Jetson the GPU's memory is everybody's: TensorFlow would take all of it at once.
     options.gpu_options.allow_growth = True
-    return executor.load(path, tags, executor.SessionOptions(serialized=options.SerializeToString()))
+    session = executor.SessionOptions(serialized=options.SerializeToString())
+    return native.load(path, tags, session) or executor.load(path, tags, session)
