@@ -21,6 +21,7 @@ def test_fp32_with_defaults(convert, native):
     found = engine(answer)
     assert found["precision"] == "FP32" and found["operations"]["Conv2D"] > 30 and found["inputs"] == [[-1, 96, 96, 3]]
     assert found["cached_engines"] == 1 and found["build_at_runtime"] and not found["dynamic_shape"] and not found["static"]
+    assert not found["use_calibration"]
     assert answer["summary"]["nodes_taken"] > 3 * answer["summary"]["nodes_left"]
     assert answer["fed"]["build"] == [{"images": [1, 96, 96, 3]}]
     assert answer["phases"] == ["segmenting", "building engines", "saving"]
@@ -48,7 +49,7 @@ def test_dynamic_shapes_with_a_profile(convert, native):
 
 def test_int8_is_calibrated_with_batches_of_one_shape(convert, native, records):
     answer = convert(native(MOBILENET), "INT8", calibration=[records(10)], calibration_batch=4, batch_sizes=[1])
-    assert engine(answer)["precision"] == "INT8" and engine(answer)["calibrated"]
+    assert engine(answer)["precision"] == "INT8" and engine(answer)["use_calibration"]
     assert answer["fed"]["calibration"] == [{"images": [4, 96, 96, 3]}] * 2
     assert answer["phases"] == ["segmenting", "calibrating", "building engines", "saving"]
 

@@ -171,17 +171,20 @@ def _count(function: str, nodes: Any, taken: Dict[str, int], left: Dict[str, int
 def _engine(name: str, node: Any, segments: Dict[str, Any]) -> Dict[str, Any]:
     segment = segments.get(node.attr["segment_func"].func.name) or segments.get(name + _SEGMENT)
     operations: Dict[str, int] = collections.Counter(inner.op for inner in segment.node_def if inner.op not in _IDLE) if segment else {}
+    attr = node.attr
+    # A SavedModel leaves out attributes with their default.
     return {
         "name": name,
-        "precision": node.attr["precision_mode"].s.decode("ascii"),
+        "precision": attr["precision_mode"].s.decode("ascii"),
         "nodes": sum(operations.values()),
         "operations": dict(operations),
-        "inputs": [framework.shape_list(shape) for shape in node.attr["input_shapes"].list.shape],
-        "workspace_bytes": node.attr["workspace_size_bytes"].i,
-        "cached_engines": node.attr["max_cached_engines_count"].i,
-        "calibrated": bool(node.attr["calibration_data"].s) or bool(node.attr["use_calibration"].b),
-        "build_at_runtime": node.attr["_allow_build_at_runtime"].b if "_allow_build_at_runtime" in node.attr else True,
-        "dynamic_shape": not node.attr["use_implicit_batch"].b if "use_implicit_batch" in node.attr else False,
-        "profile_strategy": node.attr["profile_strategy"].s.decode("ascii") if "profile_strategy" in node.attr else "",
-        "static": bool(node.attr["static_engine"].b),
+        "inputs": [framework.shape_list(shape) for shape in attr["input_shapes"].list.shape],
+        "workspace_bytes": attr["workspace_size_bytes"].i,
+        "cached_engines": attr["max_cached_engines_count"].i if "max_cached_engines_count" in attr else 1,
+        "use_calibration": attr["use_calibration"].b if "use_calibration" in attr else True,
+        "calibrated": bool(attr["calibration_data"].s),
+        "build_at_runtime": attr["_allow_build_at_runtime"].b if "_allow_build_at_runtime" in attr else True,
+        "dynamic_shape": not attr["use_implicit_batch"].b if "use_implicit_batch" in attr else False,
+        "profile_strategy": attr["profile_strategy"].s.decode("ascii"),
+        "static": attr["static_engine"].b,
     }
