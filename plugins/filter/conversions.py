@@ -20,5 +20,6 @@ class FilterModule(object):
 
     def filters(self):
         """Return the filters by name."""
-        names = ("benchmark_builds", "conversion_entry", "conversion_items", "conversion_mark", "conversion_verdict", "may_stand_in", "with_variants")
+        names = ("benchmark_builds", "conversion_entry", "conversion_items", "conversion_mark", "conversion_report", "conversion_verdict",
+                 "may_stand_in", "with_variants")
         return {name: _filter(getattr(rules, name)) for name in names}

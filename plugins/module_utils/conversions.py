@@ -14,6 +14,9 @@ from ansible_collections.tfleet.serving.plugins.module_utils.models import DEFAU
 KEYS = ("model", "variant", "precision", "version", "hardware_classes", "drop_signatures", "thresholds", "options")
 VARIANTS = ("tftrt", "tflite", "grappler")
 NATIVE = "native"
+# What the record keeps of the results of the modules, for the report.
+_OF_PARITY = ("kind", "holds", "rows", "batch_size", "outputs", "detection", "accuracy", "map", "problems", "worst")
+_OF_BENCHMARK = ("mode", "builds", "results", "summary", "chart", "conditions", "rounds", "margin")
 
 
 def conversion_items(variants, models, hardware_class, classes):
@@ -120,26 +123,57 @@ def benchmark_builds(fit, source, directory):
     return [{"name": NATIVE, "source": source}] + [{"name": item["name"], "source": "%s/%s" % (directory, item["folder"])} for item in fit]
 
 
-def conversion_entry(verdict, mark, source_version, parities, benchmark, kept):
+def conversion_entry(verdict, mark, source_version, parities, benchmark, kept, recorded=True):
     """Return what the record keeps of one model: the verdict, what it was made from, and the release of the winner.
 
     :param verdict: of :func:`conversion_verdict`; ``mark`` of :func:`conversion_mark`, kept only if everything could be tried, so that a failure
         that may pass (memory, a busy host) is tried again.
     :param parities: as for :func:`conversion_verdict`; ``kept`` is the directory on the controller for variants.
+    :param recorded: whether the golden answers of the winner were recorded; the native ones hold for it otherwise.
     """
     entry = {key: verdict[key] for key in ("reason", "candidates")}
     for candidate in entry["candidates"]:
         parity = parities.get(candidate["version"], {})
-        candidate["answers"] = {key: parity[key] for key in ("kind", "rows", "outputs", "detection", "accuracy", "map", "problems") if key in parity}
+        candidate["answers"] = {key: parity[key] for key in _OF_PARITY if key in parity}
     entry.update(source_version=source_version, mark=mark if verdict["complete"] else None, release=None)
-    entry["measured"] = {key: benchmark[key] for key in ("results", "chart", "conditions", "rounds", "margin") if key in benchmark}
+    entry["measured"] = {key: benchmark[key] for key in _OF_BENCHMARK if key in benchmark}
     winner = verdict["winner"]
     if winner:
         chosen = next(candidate for candidate in entry["candidates"] if candidate["name"] == winner["name"])
         place = "%s/%s-%d" % (kept, winner["model"], winner["version"])
         entry["release"] = {"version": winner["version"], "variant": chosen["variant"], "source_version": source_version, "source": place,
-                            "golden": place + ".npz" if winner["golden"] else None}
+                            "golden": place + ".npz" if winner["golden"] and recorded else None}
     return entry
+
+
+def conversion_report(records, hosts, pictures):
+    """Return what the page of the conversions shows.
+
+    :param records: those of each hardware class; ``hosts`` {hardware class: host that converted}.
+    :param pictures: paths of pictures of worst answers, ``<hardware class>/<model>-<name>-worst.png``.
+    :returns: {"title", "entries": [{model, hardware_class, host, native, benchmarks, candidates: [{variant, version, decision, reason, parity, picture}]}]}.
+    """
+    entries = []
+    for record in records:
+        for model, entry in sorted(record["models"].items()):
+            hardware_class = record["hardware_class"]
+            chosen = (entry["release"] or {}).get("version")
+            entries.append({
+                "model": model,
+                "hardware_class": hardware_class,
+                "host": hosts.get(hardware_class, ""),
+                "native": "version %d" % entry["source_version"],
+                "benchmarks": [entry["measured"]] if entry["measured"] else [],
+                "candidates": [_reported(candidate, chosen, model, hardware_class, pictures) for candidate in entry["candidates"]],
+            })
+    return {"title": "Conversions", "entries": entries}
+
+
+def _reported(candidate, chosen, model, hardware_class, pictures):
+    ending = "/%s/%s-%s-worst.png" % (hardware_class, model, candidate["name"])
+    decision = "promoted" if candidate["version"] == chosen else "failed" if not candidate["converted"] else "not promoted"
+    return {"variant": candidate["name"], "version": candidate["version"], "decision": decision, "reason": candidate["reason"],
+            "parity": candidate["answers"] or None, "picture": next((path for path in pictures if path.endswith(ending)), None)}
 
 
 def with_variants(models, conversions):
@@ -186,7 +220,7 @@ def _as_release(release, native):
     """The winner as an entry of ``releases``; what people see and how fast it has to be is the native model's."""
     result = {"version": release["version"], "source": release["source"], "kind": "saved_model", "variant": release["variant"],
               "source_version": release["source_version"]}
-    for key in ("sample", "label_map", "latency_budget_ms", "tags"):
+    for key in ("golden", "sample", "label_map", "latency_budget_ms", "tags"):
         if native.get(key):
             result[key] = native[key]
     if release.get("golden"):

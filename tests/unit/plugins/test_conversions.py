@@ -167,7 +167,7 @@ def recorded(**more):
     parities = {3: {"holds": True, "outputs": {"scores": {"max_abs": 0.1}}}, 4: {"holds": True}}
     entry = conversions.conversion_entry(decided, "mark", 2, parities, {"chart": "<svg/>", "rounds": 5, "ok": True}, "/kept")
     assert (entry["mark"], entry["measured"], entry["candidates"][0]["answers"]) == (
-        "mark", {"chart": "<svg/>", "rounds": 5}, {"outputs": {"scores": {"max_abs": 0.1}}})
+        "mark", {"chart": "<svg/>", "rounds": 5}, {"holds": True, "outputs": {"scores": {"max_abs": 0.1}}})
     return {"models": {"digits": dict(entry, **more)}}
 
 
@@ -182,6 +182,24 @@ def test_a_winner_becomes_the_last_release_with_everything_of_the_native_one():
     assert (last["version"], last["variant"], last["source_version"], last["source"], last["kind"]) == (3, "v3", 2, "/kept/digits-3", "saved_model")
     assert (last["golden"], last["label_map"], last["latency_budget_ms"]) == ("/kept/digits-3.npz", "/src/labels.json", 50)
     assert (model["labels"], model["serve"], model["keep"]) == ({"canary": 3, "stable": 3}, [2, 3], 3)
+
+
+def test_the_report_has_every_candidate_with_what_became_of_it():
+    pictures = ["/w/conversions/cpu/digits-grappler-fp32-worst.png", "/w/conversions/orin/digits-tflite-fp32-worst.png"]
+    report = conversions.conversion_report([dict(recorded(), hardware_class="cpu")], {"cpu": "edge-1"}, pictures)
+    (entry,) = report["entries"]
+    assert (entry["model"], entry["hardware_class"], entry["host"], entry["native"]) == ("digits", "cpu", "edge-1", "version 2")
+    assert entry["benchmarks"] == [{"chart": "<svg/>", "rounds": 5}]
+    assert [(one["variant"], one["decision"], one["picture"]) for one in entry["candidates"]] == [
+        ("tflite-fp32", "promoted", None), ("grappler-fp32", "not promoted", pictures[0])]
+
+
+def test_without_recorded_answers_the_native_ones_hold():
+    late = recorded()
+    late["models"]["digits"]["release"]["golden"] = None
+    assert released(None, late)["releases"][-1]["golden"] == "/src/two.npz"
+    decided = verdict(lines=[line("tflite-fp32", "faster", 1.4), line("grappler-fp32", "slower", 0.6)])
+    assert conversions.conversion_entry(decided, "m", 2, {}, {}, "/kept", False)["release"]["golden"] is None
 
 
 def test_without_a_record_or_a_winner_nothing_changes():
