@@ -40,6 +40,7 @@ class Server(object):
         self.address = builds.Address("127.0.0.1:%d" % port, _MODEL, 1, None)
         argv = list(command) or [sys.executable, "-m", "tfleet", "serve", "--tfleet_bind_address=127.0.0.1"]
         argv += ["--port=%d" % port, "--rest_api_port=0", "--model_name=" + _MODEL, "--model_base_path=" + base]
+        argv.append("--max_num_load_retries=0")
         if os.path.isfile(os.path.join(path, "model.tflite")):
             argv.append("--prefer_tflite_model=true")
         if batching is not None:

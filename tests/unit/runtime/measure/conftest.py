@@ -232,7 +232,7 @@ def served(tmp_path_factory):
         server.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tfleet_process():
     """The command in a process of its own, on a terminal or not: subprocess.run's result."""
 
