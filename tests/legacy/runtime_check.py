@@ -178,6 +178,32 @@ def check_constructor(report):
     report["constructor"] = {"class": kind.__name__, "arguments": sorted(form.arguments)}
 
 
+def check_fitting(folder, report):
+    """A checkpoint as training leaves it becomes a SavedModel whose loop takes files; a seeded fault is told with its node."""
+    prefix = os.path.join(folder, "training")
+    with TF1.Session(graph=tf.Graph()) as session:
+        pixels = TF1.placeholder(tf.uint8, [1, None, None, 3], "pixels")
+        weight = TF1.get_variable("weight", [3], initializer=TF1.ones_initializer(), use_resource=True)
+        mean = tf.reduce_mean(tf.cast(pixels, tf.float32), [1, 2]) * weight
+        tf.identity(mean, name="average")
+        tf.identity(TF1.nn.dropout(mean, rate=0.5, name="left_on"), name="worse")
+        session.run(TF1.global_variables_initializer())
+        TF1.train.Saver().save(session, prefix)
+        pictures = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+        files = [session.run(tf.image.encode_png(picture)) for picture in pictures]
+    dest = os.path.join(folder, "fitted")
+    made = succeed("export", prefix, dest, "--input=pixels=pixels:0", "--output=mean=average:0", "--batch=loop", "--image-bytes=pixels", "--device=clear")
+    expect(made["kind"] == "checkpoint" and made["warnings"] == [], made["kind"], made["warnings"])
+    with TF1.Session(graph=tf.Graph()) as session:
+        signature = TF1.saved_model.load(session, ["serve"], dest).signature_def["serving_default"]
+        answer = session.run(signature.outputs["mean"].name, {signature.inputs["image_bytes"].name: files})
+    expect(np.allclose(answer, pictures.mean(axis=(1, 2))), "the loop over files answered", answer.tolist())
+    spoiled = succeed("export", prefix, os.path.join(folder, "spoiled"), "--input=pixels=pixels:0", "--output=worse=worse:0")
+    told = {warning["code"]: warning["nodes"][0] for warning in spoiled["warnings"]}
+    expect(sorted(told) == ["dropout_training", "fixed_batch"] and told["dropout_training"].startswith("left_on/"), told)
+    report["fitted"] = True
+
+
 def free_port():
     listener = socket.socket()
     try:
@@ -247,6 +273,7 @@ def main():
             check_inspect(source, dest, report)
             check_other_sources(folder, report)
             check_variants(folder, dest, report)
+            check_fitting(folder, report)
             check_server(folder, dest, report)
         except StepError as error:
             report.update(ok=False, msg=str(error))
