@@ -1,6 +1,6 @@
-"""What comparing and measuring builds costs beside running them: `make bench SUITE=convert`, or `python -m tests.bench.convert [--quick] [--only NAME …]`.
+"""What a conversion holds in memory, and what comparing and measuring builds costs beside running them: `make bench SUITE=convert`.
 
-About three minutes of both cores. Writes build/bench/convert.json and convert.png; exits with 1 if a target is missed.
+Or `python -m tests.bench.convert [--quick] [--only NAME …]`. About ten minutes of both cores. Writes build/bench/convert.json and convert.png; exits with 1 if a target is missed.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import sys
 import tempfile
 
 from tests.bench import harness
+from tests.bench.convert import memory
 
 PARITY, GOLDEN, OVERHEAD = 1.2, 1.2, 1.02
 
@@ -31,7 +32,7 @@ def measuring(directory, rounds):
         yield harness.row(measure, rows["unit"], rows["ours"], rows["bare"])
 
 
-PARTS = {"measuring": measuring}
+PARTS = {"measuring": measuring, "memory": memory.rows}
 
 
 def main():

@@ -58,7 +58,6 @@ def repeat(run: Any, feeds: List[Any], seconds: float, runs: int = 0) -> List[fl
     took: List[float] = []
     clock, note = time.perf_counter, took.append
     count = len(feeds)
-    gc.collect()
     gc.disable()
     try:
         end = clock() + seconds
@@ -98,6 +97,7 @@ class _Worker(object):
             self.feeds = [self.build.feeds(payloads.decode(request)) for request in read_requests(command["requests"])]
             return {}
         if "warm" in command:
+            gc.collect()  # what loading left; it takes longer than many a turn
             return {"seconds": repeat(self.build.run, self.feeds, command["limit"], command["warm"])}
         used = sum(os.times()[:2])
         took = repeat(self.build.run, self.feeds, command["run"])

@@ -1,4 +1,4 @@
-"""What a conversion holds in memory: make bench SUITE=convert.
+"""What a conversion holds in memory: a part of `tests.bench.convert`.
 
 The most that `tfleet convert` held, less what the same conversion of a model of some kilobytes held (that is TensorFlow itself), by the size
 of the model. The target is tfleet.convert.variants.resources.MODEL_TIMES, which the memory preflight counts on.
@@ -8,8 +8,8 @@ import functools
 import json
 import os
 import shutil
+import statistics
 import sys
-import tempfile
 
 from tests.bench import harness
 
@@ -32,22 +32,18 @@ tf.saved_model.save(module, folder, {"serving_default": tf.function(call, input_
 """
 
 
-def main():
-    """Measures, reports; returns the exit code."""
-    harness.warn_if_busy()
-    with tempfile.TemporaryDirectory(prefix="tfleet-bench-") as folder:
-        sizes = {"small": (16, 2), "large": (2048, 16)}  # 2 kB; 256 MiB of weights
-        for name, (width, layers) in sizes.items():
-            harness.run_process([sys.executable, "-c", MAKE, os.path.join(folder, name), str(width), str(layers)], ENVIRONMENT)
-        model = sum(os.path.getsize(os.path.join(place, name)) for place, _, names in os.walk(os.path.join(folder, "large")) for name in names)
-        rows = []
-        for variant, options in VARIANTS.items():
-            runs = {name: functools.partial(peak, folder, name, variant, options) for name in sizes}
-            found = harness.interleaved(ROUNDS, runs)
-            base = sorted(found["small"])[ROUNDS // 2]
-            rows.append(harness.row("%s: memory by the model's size" % variant, "times", [(value - base) / model for value in found["large"]], target=TARGET))
-            rows.append(harness.row("%s: TensorFlow itself" % variant, "MiB", [value / 2**20 for value in found["small"]]))
-    return harness.report("convert", rows, ("tfleet", "-"))
+def rows(folder, rounds):
+    """The lines of the result, for models made in the folder."""
+    sizes = {"small": (16, 2), "large": (2048, 16)}  # 2 kB; 256 MiB of weights
+    for name, (width, layers) in sizes.items():
+        harness.run_process([sys.executable, "-c", MAKE, os.path.join(folder, name), str(width), str(layers)], ENVIRONMENT)
+    model = sum(os.path.getsize(os.path.join(place, name)) for place, _, names in os.walk(os.path.join(folder, "large")) for name in names)
+    for variant, options in VARIANTS.items():
+        runs = {name: functools.partial(peak, folder, name, variant, options) for name in sizes}
+        found = harness.interleaved(min(rounds, ROUNDS), runs)
+        base = statistics.median(found["small"])
+        yield harness.row("%s: memory by the model's size" % variant, "times", [(value - base) / model for value in found["large"]], target=TARGET)
+        yield harness.row("%s: TensorFlow itself" % variant, "MiB", [value / 2**20 for value in found["small"]])
 
 
 def peak(folder, name, variant, options):
@@ -57,6 +53,3 @@ def peak(folder, name, variant, options):
     command = [*PYTHON, "tfleet", "convert", os.path.join(folder, name), dest, "--variant", variant.split()[0], *options, "--json"]
     return json.loads(harness.run_process(command, ENVIRONMENT)[3])["peak_bytes"]
 
-
-if __name__ == "__main__":
-    sys.exit(main())
