@@ -236,6 +236,29 @@ def test_failed_runs_keep_nothing(root):
     model.close()
 
 
+def test_work_that_a_value_decides_keeps_no_lock(tmp_path):
+    """A client sends small numbers until the model is light, then a large one: the server must go on answering others."""
+    _save(tmp_path / "range", lambda v1: {"range": (v1.placeholder(tf.int64, []), lambda n: tf.reduce_sum(tf.range(n)))})
+    model = load(tmp_path / "range")
+    info = model.signatures["range"]
+
+    def run(n):
+        return model.run([(info.inputs["x"].name, np.array(n))], [info.outputs["y"].name])
+
+    for _ in range(20):
+        assert run(5) == [10]
+    thread = threading.Thread(target=run, args=(50000000,))
+    last, longest = time.perf_counter(), 0.0
+    thread.start()
+    while thread.is_alive():
+        time.sleep(0.001)
+        now = time.perf_counter()
+        last, longest = now, max(longest, now - last)
+    thread.join()
+    assert longest < 0.1
+    model.close()
+
+
 def test_light_runs_are_made_in_their_thread(root, monkeypatch):
     """Which of the C API's two faces is called, and with what options."""
     monkeypatch.setattr(light_runs, "_QUICK_SECONDS", 10)

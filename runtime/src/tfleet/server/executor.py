@@ -102,11 +102,11 @@ class SavedModel:
         """
         feed_dict = {self._tensor(name, "feed"): array for name, array in feeds}
         outputs = [self._tensor(name, "fetch") for name in fetches]
-        key, size = tuple(fetches), light_runs.size_of(list(feed_dict.values()))
-        how = self._light.choose(key, size, timeout_ms)
+        key, shapes = tuple(fetches), light_runs.shapes_of(list(feed_dict.values()))
+        how = self._light.choose(key, shapes, timeout_ms)
         started = self._light.clock(how)
         answer = self._run(feed_dict, outputs, light_runs.run_options(how, timeout_ms))
-        self._light.learn(key, size, how, self._light.clock(how) - started)
+        self._light.learn(key, shapes, how, self._light.clock(how) - started)
         return answer
 
     def _run(self, feed_dict: Dict[Any, Any], outputs: List[Any], run_options: bytes) -> List[Any]:

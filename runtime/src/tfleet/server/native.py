@@ -124,11 +124,11 @@ class NativeModel:
         names, wanted = tuple(name for name, _ in feeds), tuple(fetches)
         plan = self._plans.get((names, wanted)) or self._plan(names, wanted)
         arrays = [array for _, array in feeds]
-        size = light_runs.size_of(arrays)
-        how = self._light.choose(wanted, size, timeout_ms)
+        shapes = light_runs.shapes_of(arrays)
+        how = self._light.choose(wanted, shapes, timeout_ms)
         started = self._light.clock(how)
         answer = self._run(arrays, plan, how, timeout_ms)
-        self._light.learn(wanted, size, how, self._light.clock(how) - started)
+        self._light.learn(wanted, shapes, how, self._light.clock(how) - started)
         return answer
 
     def _plan(self, names: Tuple[str, ...], wanted: Tuple[str, ...]) -> "_Plan":
