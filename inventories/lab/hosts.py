@@ -13,8 +13,10 @@ import sys
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 GROUPS = {
     "gpu_servers": [],
-    "cpu_servers": ["tfleet-lab-1"],
+    "cpu_servers": ["tfleet-lab-1", "tfleet-lab-container"],
     "jetsons": [],
+    # The host of Molecule's scenario `container`, whose model server runs in one.
+    "container_lab": ["tfleet-lab-container"],
 }
 
 
