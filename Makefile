@@ -54,9 +54,9 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 
 ##@ Test
 SUITES := lint:120 unit:330 conformance:420 faults:210 test-demo:300 test-conversion:240 molecule:780 test-legacy:240
-.PHONY: test setup-test lint unit conformance test-demo test-conversion molecule faults test-legacy bench
+.PHONY: test setup-test lint unit conformance test-demo test-conversion molecule faults test-legacy test-arm64 bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
-	@tools/run_suites $(SUITES)
+	@tools/run_suites $(SUITES) $(MORE_SUITES)
 
 setup-test: $(TEST_STAMP) ## Add what the tests need to .venv
 
@@ -111,6 +111,11 @@ test-system: setup-test ## The roles that change a whole machine (swap, zram, ta
 
 test-legacy: setup-test ## Modules on Python 3.6 under ansible-core 2.16, the runtime on TensorFlow 1.15 and 2.7
 	pytest tests/legacy
+
+# Ten minutes of emulation: not part of `make test`, but of CI whenever tools/arm64_due says so.
+test-arm64: setup-test ## The runtime image on an aarch64 userland under emulation (root); note the pass in tests/arm64/proven
+	molecule/shared/test_hosts engine
+	@trap 'tests/arm64/emulation down' EXIT; tests/arm64/emulation up && pytest tests/arm64 -s && tools/arm64_due --note
 
 bench: $(BENCH_STAMP) ## Benchmark SUITE (client), results in build/bench/
 	@test -n "$(SUITE)" || { echo "Say which: make bench SUITE=client" >&2; exit 2; }
