@@ -19,7 +19,8 @@ from tfleet.errors import TfleetError
 
 FORMAT = 1
 _RECORD = "Record it again from the source model."
-_SMALL, _PIECE = 1 << 18, 1 << 14  # bytes
+_SMALL = 1 << 18
+"""Bytes. Larger arrays are not compressed: that takes longer than asking a model for its answer to them."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time a zip file can hold
 
 Arrays = Dict[str, np.ndarray]
@@ -56,12 +57,12 @@ def encode(path: str, meta: Dict[str, Any], examples: Sequence[Tuple[Arrays, Arr
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, array, allow_pickle=False)
             entry = zipfile.ZipInfo(name + ".npy", _EPOCH)
-            entry.compress_type = zipfile.ZIP_DEFLATED if _compressible(array) else zipfile.ZIP_STORED
+            entry.compress_type = zipfile.ZIP_DEFLATED if array.nbytes <= _SMALL else zipfile.ZIP_STORED
             entry.external_attr = 0o644 << 16
-            archive.writestr(entry, content.getvalue())
+            entry.file_size = array.nbytes  # beyond 2 GiB the archive needs longer numbers, which it has to know before
+            with archive.open(entry, "w") as stream:
+                np.lib.format.write_array(stream, array, allow_pickle=False)
     return buffer.getvalue()
 
 
@@ -176,15 +177,6 @@ def _storable(path: str, alias: str, value: Any) -> np.ndarray:
     if any(text.endswith(b"\0") for text in texts):
         raise TfleetError("%s: '%s' has a string that ends in a zero byte, which a golden file cannot hold." % (path, alias))
     return np.array(texts, dtype=bytes).reshape(array.shape)
-
-
-def _compressible(array: np.ndarray) -> bool:
-    """Whether a large array is worth the time to compress it: what a piece of it tells. Small ones always are."""
-    if array.nbytes <= _SMALL:
-        return True
-    start = array.size // 2
-    piece = array.reshape(-1)[start : start + max(1, _PIECE // array.itemsize)].tobytes()
-    return len(zlib.compress(piece, 1)) < 0.6 * len(piece)
 
 
 def _load(path: str) -> Arrays:
