@@ -12,9 +12,9 @@ import sys
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 GROUPS = {
-    "gpu_servers": [],
+    "gpu_servers": ["tfleet-lab-gpu"],
     "cpu_servers": ["tfleet-lab-1", "tfleet-lab-container"],
-    "jetsons": [],
+    "jetsons": ["tfleet-lab-jetson"],
     # The host of Molecule's scenario `container`, whose model server runs in one.
     "container_lab": ["tfleet-lab-container"],
 }

@@ -43,10 +43,12 @@ class Apt(object):
     """apt on this host.
 
     :param run_command: AnsibleModule.run_command, or a function like it.
+    :param environment: more of apt's environment, such as proxies.
     """
 
-    def __init__(self, run_command):
+    def __init__(self, run_command, environment=None):
         self._run_command = run_command
+        self._environment = dict(environment or {}, **ENVIRONMENT)
         self.trouble = []
 
     def installed(self):
@@ -133,7 +135,7 @@ class Apt(object):
             time.sleep(2)
 
     def _run(self, argv):
-        return self._run_command(argv, environ_update=ENVIRONMENT)
+        return self._run_command(argv, environ_update=self._environment)
 
 
 def _last(text):

@@ -61,7 +61,7 @@ def ensure_present(params, check_mode, run_command):
 
     :raises AptError: naming what is in the way; nothing was changed then.
     """
-    apt, record = Apt(run_command), Record(params["record_directory"], params["set_by"])
+    apt, record = Apt(run_command, params["environment"]), Record(params["record_directory"], params["set_by"])
     before = apt.installed()
     broken = [name for name in params["packages"] if name in before and before[name].broken]
     if broken and not check_mode:
@@ -103,7 +103,7 @@ def ensure_absent(params, check_mode, run_command):
 
     :raises AptError: something else on the host needs it; nothing was changed then.
     """
-    apt, record = Apt(run_command), Record(params["record_directory"], params["set_by"])
+    apt, record = Apt(run_command, params["environment"]), Record(params["record_directory"], params["set_by"])
     if record.content is None:
         return {"changed": False, "versions": {}, "diff": {"before": "", "after": ""}, "notes": []}
     now, before, along = apt.installed(), record.content["before"], record.content["along"]

@@ -36,6 +36,12 @@ options:
     description: Whether package lists may be fetched.
     type: bool
     default: true
+  environment:
+    description:
+      - Environment of apt, such as the proxies C(http_proxy) and C(https_proxy). Not logged.
+      - The task keyword C(environment) would put a proxy's password into the process list and into sudo's log.
+    type: dict
+    default: {}
   state:
     description: V(absent) removes everything that O(set_by) ever installed here, and its holds.
     type: str
@@ -110,6 +116,7 @@ def main():
             "packages": {"type": "dict", "default": {}},
             "hold": {"type": "bool", "default": False},
             "fetch": {"type": "bool", "default": True},
+            "environment": {"type": "dict", "default": {}, "no_log": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "record_directory": {"type": "path", "default": "/var/lib/tfleet/packages"},
         },
