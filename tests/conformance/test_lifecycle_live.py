@@ -259,6 +259,15 @@ def test_reload_polls_at_once_with_our_flag(own_models, model_files):
         assert server.predict("a", [2.0]) == (1, [3.0])
     with LiveServer("--model_name=a", "--model_base_path=%s" % bases["a"], "--tfleet_reload_polls_at_once", *slow_poll) as server:
         assert server.call(wire.RELOAD_CONFIG, both, timeout=10)[0] == "OK"
+        for is_gone in (True, False):  # the second time the old one may still be on its way out
+            only_a = reload_request(config(("a", bases["a"], "")))
+            assert server.call(wire.RELOAD_CONFIG, only_a, timeout=10)[0] == "OK"
+            if is_gone:
+                server.wait_state("b", 1, "END")
+            code, answer = server.call(wire.RELOAD_CONFIG, both, timeout=10)
+            assert code == "OK", answer
+            server.wait_state("b", 1, "AVAILABLE")
+        assert server.predict("b", [2.0]) == (1, [3.0])
         assert server.predict("b", [2.0]) == (1, [3.0])
 
 

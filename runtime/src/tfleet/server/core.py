@@ -68,18 +68,21 @@ class ServerCore:
                 log.info(" (Re-)adding model: %s", name)
             self._replace_labels(models)
             before = self._models
+            added = [name for name in models if name not in before]
+            # Upstream takes the END of a model that was removed before for that of the one that comes back under its name.
+            earlier = {name: self.board.versions(name) for name in added} if self._flags.tfleet_reload_polls_at_once else None
             with self._polling:  # no poll may bring back what is dropped here
                 self._models = models
                 for name in sorted(set(before) - set(models)):
                     self.manager.set_aspired(name, [])
             if first or self._flags.tfleet_reload_polls_at_once:
                 self._poll_now.set()
-            self._await([name for name in models if name not in before], first)
+            self._await(added, first, earlier)
             configs.check_request_logging(config)
             log.info("Finished adding/updating models")
 
-    def _await(self, names: List[str], first: bool) -> None:
-        settled = self.board.wait_settled(lambda: [name for name in names if name not in self._missing])
+    def _await(self, names: List[str], first: bool, earlier: Optional[states.Earlier]) -> None:
+        settled = self.board.wait_settled(lambda: [name for name in names if name not in self._missing], earlier)
         failed = sorted((name, version, state) for name, (version, state) in settled.items() if state.state == states.END)
         if not failed:
             return

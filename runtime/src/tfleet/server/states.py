@@ -10,6 +10,8 @@ START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50  # numbers of Mod
 # error: the StatusError of a failed load, else None
 State = namedtuple("State", "state error")
 
+Earlier = Dict[str, List[Tuple[int, State]]]
+
 
 class Board:
     """Every version ever seen, by model; unloaded ones stay as END for the life of the process."""
@@ -29,18 +31,20 @@ class Board:
         with self._changed:
             return sorted(self._models.get(model, {}).items(), reverse=True)
 
-    def wait_settled(self, models: Callable[[], List[str]]) -> Dict[str, Tuple[int, State]]:
+    def wait_settled(self, models: Callable[[], List[str]], earlier: Optional[Earlier] = None) -> Dict[str, Tuple[int, State]]:
         """Blocks until each model has a version AVAILABLE or END; answers the highest such version of each.
 
-        models: asked again after every change, for the names that are still waited for.
+        models: asked again after every change, for the names that are still waited for; earlier: model -> what versions()
+        said before, whose ends are not waited for.
         """
+        before = {model: dict(versions) for model, versions in (earlier or {}).items()}
         with self._changed:
             while True:
                 wanted = set(models())
                 settled = {}
                 for model in wanted:
                     for version, state in sorted(self._models.get(model, {}).items(), reverse=True):
-                        if state.state in (AVAILABLE, END):
+                        if state.state in (AVAILABLE, END) and not _ended_before(before.get(model, {}).get(version), state):
                             settled[model] = (version, state)
                             break
                 if len(settled) == len(wanted) or self._closed:
@@ -57,3 +61,8 @@ class Board:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+
+def _ended_before(earlier: Optional[State], now: State) -> bool:
+    # An END of then is the same object; without an error it is also how a version ends that was on its way out then.
+    return earlier is not None and now.state == END and (now is earlier or (earlier.state != END and now.error is None))
