@@ -5,7 +5,7 @@ Python 3.6, and they register in the global pool, where tensorflow-serving-api h
 """
 
 import re
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.internal import enum_type_wrapper
@@ -145,8 +145,20 @@ def build(sources: Iterable[Source]) -> Tuple[Any, Dict[str, Any]]:
     for file in reader.files:
         pool.AddSerializedFile(file.SerializeToString())
         for message in file.message_type:
-            types[message.name] = get_class(pool.FindMessageTypeByName("%s.%s" % (file.package, message.name)))
+            descriptor = pool.FindMessageTypeByName("%s.%s" % (file.package, message.name))
+            types[message.name] = get_class(descriptor)
+            _kept.extend(map(get_class, _nested(descriptor)))
         for enum in file.enum_type:
-            descriptor = pool.FindEnumTypeByName("%s.%s" % (file.package, enum.name))
-            types[enum.name] = enum_type_wrapper.EnumTypeWrapper(descriptor)
+            types[enum.name] = enum_type_wrapper.EnumTypeWrapper(pool.FindEnumTypeByName("%s.%s" % (file.package, enum.name)))
     return pool, types
+
+
+# protobuf makes the class of a nested message on first use and keeps none itself. What the garbage collector is taking away
+# it still gives to other threads, as a class without methods: now and then a poll or a request would fail.
+_kept: List[Any] = []
+
+
+def _nested(descriptor: Any) -> Iterator[Any]:
+    for inner in descriptor.nested_types:
+        yield inner
+        yield from _nested(inner)
