@@ -109,6 +109,14 @@ def plan(actual, record, name, wanted):
     return Plan(options, dict(others, **({name: entries} if entries else {})), notes)
 
 
+def options_of(record, name):
+    """Return the options that the record has for one name, in the structure of daemon.json."""
+    options = {}
+    for entry in record.get(name, []):
+        _set(options, tuple(entry["path"]), entry["value"])
+    return options
+
+
 class DaemonFile(object):
     """One daemon.json with its record, ``{"original": text or null, "options": {name: [{"path", "value", "before"}]}}``.
 

@@ -95,6 +95,11 @@ options:
   returned: success
   type: dict
   sample: {"default-runtime": "nvidia", "runtimes": {"nvidia": {"path": "nvidia-container-runtime", "runtimeArgs": []}}}
+previous_options:
+  description: What O(set_by) had set before, to be given as O(options) again if the daemon does not start with the new ones.
+  returned: success
+  type: dict
+  sample: {}
 restart_needed:
   description: Whether the running daemon has not read the file as it is afterwards, because of this run or an earlier one that was killed.
   returned: success
@@ -136,6 +141,7 @@ def ensure(params, check_mode, dockerd, run_command, backup_local):
     result = {
         "changed": file.changes(wanted),
         "options": wanted.options,
+        "previous_options": daemon_options.options_of(file.record, params["set_by"]),
         "restart_needed": _restart_needed(file.path, params["pid_file"], after != before),
         "validated": validated,
         "notes": wanted.notes,

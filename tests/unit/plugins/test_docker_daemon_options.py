@@ -99,6 +99,19 @@ def test_options_that_are_no_longer_given_return_to_what_they_were(set_options, 
     assert json.loads(path.read_text()) == {"log-driver": "journald", "debug": False}
 
 
+def test_what_was_set_before_can_be_set_again(set_options, path):
+    set_options(NVIDIA, set_by="toolkit")
+    set_options({"log-opts": {"max-size": "10m"}})
+    before = path.read_text()
+    result = set_options({"no-such-option": True})
+    assert result["previous_options"] == {"log-opts": {"max-size": "10m"}}
+    set_options(result["previous_options"])
+    assert json.loads(path.read_text()) == json.loads(before)
+    set_options(state="absent")
+    set_options(set_by="toolkit", state="absent")
+    assert not path.exists()
+
+
 def test_what_somebody_else_changed_since_is_left_alone(set_options, path):
     set_options({"data-root": "/data/docker", "debug": True})
     path.write_text('{"data-root": "/srv/docker", "debug": true}')
