@@ -60,7 +60,7 @@ def test_a_jetson_serves_with_the_runtime_image_on_the_image_for_its_l4t(tmp_pat
     assert shown["model_server_free_memory"] == "2G"
     assert {mount["source"]: mount["read_only"] for mount in shown["__model_server_mounts"]} == {
         "/etc/tfleet": True, "/var/lib/tfleet/models": True, "/data/digits": True, "/var/lib/tfleet-model-server": False}
-    assert "docker run" in shown["__model_server_check"] and OURS in shown["__model_server_check"]
+    assert shown["__model_server_check"].endswith("%s config check --kind KIND /dev/stdin < \"$0\"' %%s" % OURS)
 
 
 def test_a_server_with_gpus_serves_with_the_official_image_and_the_client(tmp_path):

@@ -25,13 +25,16 @@ def test_its_own_health_check_passes(host, container):
     ("ReadonlyRootfs", True),
     ("Privileged", False),
     ("CapDrop", ["ALL"]),
-    ("CapAdd", None),
     ("SecurityOpt", ["no-new-privileges:true"]),
     ("Memory", 2 * 2**30),
     ("LogConfig", {"Type": "json-file", "Config": {"max-file": "3", "max-size": "10m"}}),
 ])
 def test_the_engine_confines_it(container, setting, value):
     assert container["HostConfig"][setting] == value
+
+
+def test_it_gets_no_capability_back(container):
+    assert not container["HostConfig"]["CapAdd"]
 
 
 def test_its_ports_are_published_on_the_configured_address_alone(host, container):
