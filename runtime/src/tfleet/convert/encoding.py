@@ -4,7 +4,7 @@ Serialised in one piece, a large graph is in memory five times (measured with pr
 bytes); on a device with 4 GB that decides whether it can be exported at all. Node by node it is there once.
 """
 
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 from tfleet.convert import framework
 from tfleet.errors import TfleetError
@@ -17,14 +17,17 @@ class Encoded:
     """A SavedModel proto with one meta graph as chunks of bytes: iterate to write them, ``size`` is their sum.
 
     The bytes are the same for equal protos in every process. Raises TfleetError if they exceed what a protocol buffer may hold.
+
+    :param complete: gives the node to write for a node, such as one with its weights, which are then in memory one at a time. Called twice for each.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, complete: Callable[[Any], Any] = lambda node: node) -> None:
+        self._complete = complete
         meta = model.meta_graphs[0]
         self._nodes = meta.graph_def.node
         self._graph_rest = _without(meta.graph_def, "node")
         self._meta_rest = _without(meta, "graph_def")
-        nodes = sum(len(_header(_NODE, size)) + size for size in (node.ByteSize() for node in self._nodes))
+        nodes = sum(len(_header(_NODE, size)) + size for size in (complete(node).ByteSize() for node in self._nodes))
         self._graph_header = _header(_GRAPH_DEF, nodes + len(self._graph_rest))
         meta_size = len(self._meta_rest) + len(self._graph_header) + nodes + len(self._graph_rest)
         self._head = _without(model, "meta_graphs") + _header(_META_GRAPHS, meta_size)
@@ -40,7 +43,7 @@ class Encoded:
         yield self._meta_rest
         yield self._graph_header
         for node in self._nodes:
-            data = node.SerializeToString(deterministic=True)
+            data = self._complete(node).SerializeToString(deterministic=True)
             yield _header(_NODE, len(data))
             yield data
         yield self._graph_rest

@@ -6,10 +6,19 @@ from typing import Any, Dict, List, NamedTuple
 from tfleet.convert import framework, saved_model
 from tfleet.convert.encoding import Encoded
 from tfleet.convert.signatures import did_you_mean
+from tfleet.convert.variants import light
 from tfleet.convert.workspace import put
 from tfleet.errors import TfleetError
 
-Frozen = NamedTuple("Frozen", [("graph_def", Any), ("inputs", Dict[str, str]), ("outputs", Dict[str, str])])  # tensor names by alias
+Frozen = NamedTuple(
+    "Frozen",
+    [
+        ("graph_def", Any),  # with placeholders for the large weights
+        ("weights", light.Weights),
+        ("inputs", Dict[str, str]),  # tensor names by alias
+        ("outputs", Dict[str, str]),
+    ],
+)
 
 _TABLES = ("HashTable", "HashTableV2", "MutableHashTableV2", "LookupTableFindV2", "LookupTableFind")
 _STATE = ("VarHandleOp", "VariableV2", "Variable", "ReadVariableOp")
@@ -41,7 +50,13 @@ def described(tf: Any, signature: Any) -> Dict[str, Dict[str, Any]]:
 
 def freeze(tf: Any, source: str, tags: List[str], name: str, signature: Any) -> Frozen:
     """The signature with its variables as constants. Raises TfleetError for what cannot be a graph of constants."""
-    frozen = _freeze_function(tf, source, tags, name) if hasattr(tf, "function") and tf.executing_eagerly() else _freeze_session(tf, source, tags, signature)
+    try:
+        inputs, outputs = _names(signature.inputs), _names(signature.outputs)
+        graph_def, weights = light.freeze(tf, source, tags, list(inputs.values()) + list(outputs.values()))
+        frozen = Frozen(graph_def, weights, inputs, outputs)
+    except light.Unsupported:
+        functions = hasattr(tf, "function") and tf.executing_eagerly()
+        frozen = _freeze_function(tf, source, tags, name) if functions else _freeze_session(tf, source, tags, signature)
     nodes = [node for part in [frozen.graph_def.node] + [function.node_def for function in frozen.graph_def.library.function] for node in part]
     tables = sorted(node.name for node in nodes if node.op in _TABLES)
     if tables:
@@ -56,6 +71,10 @@ def freeze(tf: Any, source: str, tags: List[str], name: str, signature: Any) -> 
     return frozen
 
 
+def _names(infos: Any) -> Dict[str, str]:
+    return {alias: infos[alias].name for alias in sorted(infos)}
+
+
 def _freeze_function(tf: Any, source: str, tags: List[str], name: str) -> Frozen:
     from tensorflow.python.framework import convert_to_constants
 
@@ -67,25 +86,25 @@ def _freeze_function(tf: Any, source: str, tags: List[str], name: str) -> Frozen
     outputs = sorted(function.structured_outputs)
     constant = convert_to_constants.convert_variables_to_constants_v2(function, lower_control_flow=False)
     inputs = {alias: tensor.name for alias, tensor in zip(aliases, constant.inputs)}
-    return Frozen(constant.graph.as_graph_def(), inputs, {alias: tensor.name for alias, tensor in zip(outputs, constant.outputs)})
+    return Frozen(constant.graph.as_graph_def(), light.Weights(), inputs, {alias: tensor.name for alias, tensor in zip(outputs, constant.outputs)})
 
 
 def _freeze_session(tf: Any, source: str, tags: List[str], signature: Any) -> Frozen:
     v1 = tf.compat.v1
-    inputs = {alias: info.name for alias, info in signature.inputs.items()}
-    outputs = {alias: info.name for alias, info in signature.outputs.items()}
+    inputs, outputs = _names(signature.inputs), _names(signature.outputs)
     with tf.Graph().as_default(), v1.Session(config=v1.ConfigProto(device_count={"GPU": 0})) as session:
         v1.saved_model.loader.load(session, tags, source)
         keep = sorted({tensor.partition(":")[0] for tensor in list(inputs.values()) + list(outputs.values())})
         graph_def = v1.graph_util.convert_variables_to_constants(session, session.graph.as_graph_def(), keep)
-    return Frozen(graph_def, inputs, outputs)
+    return Frozen(graph_def, light.Weights(), inputs, outputs)
 
 
 def write(tf: Any, built: str, graph_def: Any, frozen: Frozen, name: str, signature: Any, tags: List[str]) -> None:
-    """A SavedModel of `graph_def`, with the signature as it was: the same names, dtypes and shapes."""
+    """A SavedModel of `graph_def`, with its weights back in place and the signature as it was: the same names, dtypes and shapes."""
     model = saved_model.new(tf, tags)
     meta = model.meta_graphs[0]
-    meta.graph_def.Swap(graph_def) if hasattr(meta.graph_def, "Swap") else meta.graph_def.CopyFrom(graph_def)
+    meta.graph_def.CopyFrom(graph_def)
+    graph_def.Clear()
     target = meta.signature_def[name]
     target.CopyFrom(signature)
     for names, infos in ((frozen.inputs, target.inputs), (frozen.outputs, target.outputs)):
@@ -93,4 +112,5 @@ def write(tf: Any, built: str, graph_def: Any, frozen: Frozen, name: str, signat
             infos[alias].name = tensor
     saved_model.record_operations(meta)
     os.makedirs(built, exist_ok=True)
-    put(os.path.join(built, "saved_model.pb"), Encoded(model))
+    put(os.path.join(built, "saved_model.pb"), Encoded(model, frozen.weights.completed))
+    frozen.weights.close()

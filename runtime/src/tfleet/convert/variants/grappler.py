@@ -4,6 +4,7 @@ import collections
 from typing import Any, Callable, Counter, Dict
 
 from tfleet.convert.variants import frozen as freezing
+from tfleet.convert.variants import light
 from tfleet.convert.variants.request import Request
 
 # What makes inference faster and is the same on every device. Not the layout optimizer, whose choice depends on the device that is here, nor
@@ -13,8 +14,7 @@ _OPTIMIZERS = ("pruning", "function", "constfold", "shape", "arithmetic", "loop"
 
 def convert(tf: Any, source: str, built: str, request: Request, signature: Any, report: Callable[..., None]) -> Dict[str, Any]:
     """Write the variant to `built` and return its summary."""
-    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
-    from tensorflow.python.grappler import tf_optimizer
+    from tensorflow.core.protobuf import config_pb2
 
     report("freezing")
     frozen = freezing.freeze(tf, source, request.tags, request.signature, signature)
@@ -24,14 +24,9 @@ def convert(tf: Any, source: str, built: str, request: Request, signature: Any, 
     options.min_graph_nodes = -1
     options.meta_optimizer_iterations = options.TWO
     options.optimizers.extend(_OPTIMIZERS)
-    meta = meta_graph_pb2.MetaGraphDef()
-    meta.graph_def.CopyFrom(frozen.graph_def)
-    frozen.graph_def.Clear()
-    keep = meta.collection_def["train_op"].node_list.value
-    keep.extend(sorted(set(frozen.inputs.values()) | set(frozen.outputs.values())))
     report("optimizing")
-    optimized = tf_optimizer.OptimizeGraph(config, meta)
-    meta.Clear()
+    held = [name + ":0" for name in frozen.weights.names()]
+    optimized = light.optimize(config, frozen.graph_def, list(frozen.inputs.values()) + list(frozen.outputs.values()) + held)
     after = _count(optimized)
     report("saving")
     freezing.write(tf, built, optimized, frozen, request.signature, signature, request.tags)

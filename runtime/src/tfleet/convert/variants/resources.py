@@ -9,8 +9,9 @@ from tfleet.errors import TfleetError
 MIB = 2**20
 # TensorFlow's own libraries and start, as `make bench SUITE=convert` measured them; TensorRT's and CUDA's come on top on a GPU.
 TENSORFLOW_BYTES = {"grappler": 500 * MIB, "tflite": 600 * MIB, "tftrt": 1200 * MIB}
-# The most a conversion holds of the model at once, beyond TensorFlow itself: what `make bench SUITE=convert` allows.
-MODEL_TIMES = 2.5
+# The most a conversion holds of the model at once, beyond TensorFlow itself, as measured with 128 and 256 MiB of weights; for TF-TRT, which needs a GPU, an
+# estimate. TensorFlow Lite's converter is TensorFlow's own, and nothing of ours is in its part.
+MODEL_TIMES = {"grappler": 3.0, "tflite": 18.0, "tftrt": 6.0}
 # TF-TRT's default where nobody sets the workspace (2.11 and later with TensorRT 8.4 take all there is: facts/jetson.md, section 8a).
 DEFAULT_WORKSPACE = 1024 * MIB
 _UNLIMITED = 2**60
@@ -41,7 +42,7 @@ def check_memory(kind: str, model_bytes: int, workspace: Optional[int], found: M
     A GPU of a Jetson shares the memory of the host and cannot use swap: the workspace must fit into memory (facts/jetson.md, section 8f).
     """
     pinned = (workspace if workspace is not None else min(DEFAULT_WORKSPACE, found.total // 4)) if kind == "tftrt" else 0
-    needed = int(TENSORFLOW_BYTES[kind] + MODEL_TIMES * model_bytes + pinned)
+    needed = int(TENSORFLOW_BYTES[kind] + MODEL_TIMES[kind] * model_bytes + pinned)
     if found.available + found.swap_free >= needed and found.available >= pinned + model_bytes:
         return
     lower = ["stop the model server for the time (server_unit, server_container)", "add swap or zram"]

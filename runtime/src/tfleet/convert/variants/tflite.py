@@ -20,7 +20,7 @@ def convert(tf: Any, source: str, built: str, request: Request, signature: Any, 
     """Write the variant to `built` and return its summary."""
     inputs = freezing.described(tf, signature)
     if os.path.isfile(os.path.join(source, "variables", "variables.index")):
-        # The converter of 2.16 and 2.17 aborts ("missing attribute 'value'") on variables of Keras 3 models; on constants it does not.
+        # The converter aborts ("missing attribute 'value'") on variables that a session does not initialise, as Keras 3 has them; we find their values.
         report("freezing")
         source = _frozen(tf, source, built + "-frozen", request, signature)
     report("converting")

@@ -31,10 +31,12 @@ def pictures(name, count=1, seed=0):
 def _classifier(tf, module, name):
     applications, shape = tf.keras.applications, (SIZE[name], SIZE[name], 3)
     if name == "mobilenet_v2":
-        module.model = applications.MobileNetV2(shape, alpha=0.35, weights=None, classes=10)
+        model = applications.MobileNetV2(shape, alpha=0.35, weights=None, classes=10)
     else:
-        module.model = applications.ResNet50(weights=None, input_shape=shape, classes=10)
-    return (lambda images: {"scores": module.model(images, training=False)}), None
+        model = applications.ResNet50(weights=None, input_shape=shape, classes=10)
+    # Keras 3 keeps TensorFlow's variables inside of its own: only they are found again when a session loads the SavedModel.
+    module.variables_of_the_model = [variable.value for variable in model.variables]
+    return (lambda images: {"scores": model(images, training=False)}), None
 
 
 def _convolution(tf, module, number, inside, outside, size=3):
