@@ -53,8 +53,8 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 	find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +
 
 ##@ Test
-SUITES := lint:120 unit:330 conformance:420 faults:210 test-demo:300 test-conversion:240 molecule:780 test-legacy:240
-.PHONY: test setup-test lint unit conformance test-demo test-conversion molecule faults test-legacy test-arm64 bench
+SUITES := lint:120 unit:330 conformance:420 faults:210 test-demo:300 test-conversion:240 molecule:780 test-legacy:240 test-tftrt:240
+.PHONY: test setup-test lint unit conformance test-demo test-conversion molecule faults test-legacy test-tftrt test-hardware test-arm64 bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES) $(MORE_SUITES)
 
@@ -111,6 +111,13 @@ test-system: setup-test ## The roles that change a whole machine (swap, zram, ta
 
 test-legacy: setup-test ## Modules on Python 3.6 under ansible-core 2.16, the runtime on TensorFlow 1.15 and 2.7
 	pytest tests/legacy
+
+test-tftrt: setup-test ## TF-TRT up to the saved graph, and plans, with a stand-in for TensorRT (x86_64; a wheel of 600 MB, once)
+	pytest tests/tftrt
+
+test-hardware: setup-test ## TF-TRT on a real device: HOST=user@device, RUNTIME=the tfleet command there
+	@test -n "$(HOST)" || { echo "Say which device: make test-hardware HOST=user@device" >&2; exit 2; }
+	PYTHONPATH=runtime/src pytest tests/hardware --host "$(HOST)" --runtime "$(or $(RUNTIME),tfleet)"
 
 # Ten minutes of emulation: not part of `make test`, but of CI whenever tools/arm64_due says so.
 test-arm64: setup-test ## The runtime image on an aarch64 userland under emulation (root); note the pass in tests/arm64/proven
