@@ -184,7 +184,8 @@ def _engine(name: str, node: Any, segments: Dict[str, Any]) -> Dict[str, Any]:
         "use_calibration": attr["use_calibration"].b if "use_calibration" in attr else True,
         "calibrated": bool(attr["calibration_data"].s),
         "build_at_runtime": attr["_allow_build_at_runtime"].b if "_allow_build_at_runtime" in attr else True,
-        "dynamic_shape": not attr["use_implicit_batch"].b if "use_implicit_batch" in attr else False,
+        # Only engines with explicit batches have profiles; the attribute for the batch itself changed its name and default between releases.
+        "dynamic_shape": bool(attr["profile_strategy"].s),
         "profile_strategy": attr["profile_strategy"].s.decode("ascii"),
         "static": attr["static_engine"].b,
     }
