@@ -53,7 +53,8 @@ def test_a_variant_is_released_exactly_if_it_is_faster(first, record, smoke_line
         assert served(first, smoke_lines)[name] == expected
         manifest = json.loads((work / "models" / name / str(expected) / "manifest.json").read_text())
         assert (manifest["variant"], manifest["source_version"]) == ((best["variant"], entry["source_version"]) if best else ("native", None))
-        assert entry["reason"] in first
+        # The playbook's output is folded at the end of its lines.
+        assert entry["reason"] in " ".join(first.split())
 
 
 def test_the_report_says_why_and_opens_without_a_server(record, work):
@@ -81,4 +82,7 @@ def test_a_variant_that_answers_otherwise_is_taken_back(first, playbook, smoke_l
     entry = json.loads(path.read_text())["models"]["digits"]
     assert (entry["release"], entry["candidates"][0]["parity"]) == (None, False)
     assert "answers otherwise" in entry["reason"]
-    assert served((work / "reports" / "smoke.jsonl").read_text(), smoke_lines)["digits"] == 2
+    lines = smoke_lines((work / "reports" / "smoke.jsonl").read_text())
+    assert ("digits", 2, True) in {(line["model"], line["version"], line["ok"]) for line in lines}
+    # Whoever asks for no version gets the highest one on the disk.
+    assert sorted(path.name for path in (work / "models" / "digits").glob("[0-9]*")) == ["1", "2"]
