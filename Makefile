@@ -53,10 +53,12 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 	find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +
 
 ##@ Test
-SUITES := lint:120 unit:330 conformance:420 faults:210 test-demo:300 test-conversion:240 molecule:780 test-legacy:240 test-tftrt:240
+# Two lanes: what is a process on this machine, and what needs test hosts or has an interpreter of its own.
+SUITES := lint:240 unit:780 conformance:600 faults:300 test-demo:480
+HOST_SUITES := molecule:1080 test-system:540 test-conversion:300 test-legacy:360 test-tftrt:300
 .PHONY: test setup-test lint unit conformance test-demo test-conversion molecule faults test-legacy test-tftrt test-hardware test-arm64 bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
-	@tools/run_suites $(SUITES) $(MORE_SUITES)
+	@tools/run_suites $(SUITES) // $(HOST_SUITES) $(MORE_SUITES)
 
 setup-test: $(TEST_STAMP) ## Add what the tests need to .venv
 
@@ -103,7 +105,6 @@ molecule-%: setup-test
 faults: setup-test ## What goes wrong with the server: bad models, kills, floods of nonsense; results in build/faults.json
 	pytest tests/faults
 
-SUITES += test-system:420
 .PHONY: test-system
 test-system: setup-test ## The roles that change a whole machine (swap, zram, targets, power); only with CI=true or TFLEET_TEST_SYSTEM=1
 	molecule/shared/test_hosts up
