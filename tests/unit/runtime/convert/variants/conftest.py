@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tfleet import examples
+from tfleet.client import golden
 from tfleet.convert import export as exports
 from tfleet.convert import framework
 from tfleet.convert.variants import frozen, grappler, request, tflite
@@ -75,7 +76,9 @@ def converted(tmp_path):
 
 @pytest.fixture(scope="session")
 def digits_pictures():
-    return np.load(os.path.join(ROOT, "models", "digits", "digits.npy"))
+    """The pictures of the golden file: [N, 8, 8, 1]."""
+    recorded = golden.read(os.path.join(ROOT, "models", "digits", "1", "golden.npz"))
+    return np.concatenate([inputs["images"] for inputs, _outputs in recorded.examples])
 
 
 def provenance_of(folder):
