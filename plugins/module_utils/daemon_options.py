@@ -11,6 +11,7 @@ import copy
 import json
 import os
 import stat
+from typing import Any, Dict
 
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import make_directories, remove_tree, write_atomically
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
@@ -111,7 +112,7 @@ def plan(actual, record, name, wanted):
 
 def options_of(record, name):
     """Return the options that the record has for one name, in the structure of daemon.json."""
-    options = {}
+    options: Dict[str, Any] = {}
     for entry in record.get(name, []):
         _set(options, tuple(entry["path"]), entry["value"])
     return options
