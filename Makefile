@@ -53,9 +53,9 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 	find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +
 
 ##@ Test
-# Two lanes: what is a process on this machine, and what needs test hosts or has an interpreter of its own.
-SUITES := lint:240 unit:780 conformance:600 faults:300 test-demo:480
-HOST_SUITES := molecule:1080 test-system:540 test-conversion:300 test-legacy:360 test-tftrt:300
+# Two lanes: what is a process on this machine, and what needs test hosts.
+SUITES := lint:240 unit:780 conformance:600 faults:300 test-demo:480 test-legacy:360
+HOST_SUITES := molecule:1080 test-system:540 test-conversion:300
 .PHONY: test setup-test lint unit conformance test-demo test-conversion molecule faults test-legacy test-tftrt test-hardware test-arm64 bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES) // $(HOST_SUITES) $(MORE_SUITES)
@@ -113,6 +113,7 @@ test-system: setup-test ## The roles that change a whole machine (swap, zram, ta
 test-legacy: setup-test ## Modules on Python 3.6 under ansible-core 2.16, the runtime on TensorFlow 1.15 and 2.7
 	pytest tests/legacy
 
+# Not yet part of `make test`: it takes longer than all of the conversions may.
 test-tftrt: setup-test ## TF-TRT up to the saved graph, and plans, with a stand-in for TensorRT (x86_64; a wheel of 600 MB, once)
 	pytest tests/tftrt
 
