@@ -55,7 +55,7 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 ##@ Test
 # Two lanes: what is a process on this machine, and what needs test hosts.
 SUITES := lint:240 unit:780 conformance:600 faults:300 test-demo:480 test-legacy:360
-HOST_SUITES := molecule:1080 test-system:540 test-conversion:300
+HOST_SUITES := molecule:1080 test-system:540
 .PHONY: test setup-test lint unit conformance test-demo test-conversion molecule faults test-legacy test-tftrt test-hardware test-arm64 bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES) // $(HOST_SUITES) $(MORE_SUITES)
@@ -91,6 +91,7 @@ conformance: setup-test ## The model server against the TensorFlow Serving API
 test-demo: setup-test ## The demo twice, then rollback and status, apart from a running demo
 	pytest tests/demo
 
+# Not yet part of `make test`, like test-tftrt: ten minutes.
 test-conversion: setup-test ## Variants of the demo models built, compared, measured and released by the rule
 	pytest tests/conversion
 
