@@ -1,4 +1,4 @@
-"""The next release serves, and a client that asked without pause missed the server no longer than documented."""
+"""The next release serves, and a client that asked all the time missed the server no longer than documented."""
 
 import json
 
@@ -26,7 +26,9 @@ def test_no_answer_was_wrong(seen):
 
 def test_the_interruption_is_at_most_the_documented_one(seen):
     assert 0 < seen["longest_gap"] <= DOCUMENTED_SECONDS, seen
-    assert set(seen["errors"]) <= {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
+    assert set(seen["errors"]) <= {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"}
+    # A call that comes in the moment in which the port closes is cancelled by gRPC itself; tests/faults tells it from a call that was lost.
+    assert seen["errors"].get("CANCELLED", 0) <= 1
 
 
 @pytest.mark.parametrize(("model", "version", "target"), [
