@@ -1,4 +1,4 @@
-"""The engine on both hosts: from where it was asked for, with its options, on its disk, and no secret in sight."""
+"""The engine on both hosts, provisioned and through everything that was refused since: it runs, with its options, and so do containers."""
 
 import json
 
