@@ -2,6 +2,8 @@
 
 Swap and zram belong to the kernel, so to the whole machine: nothing here runs unless CI=true or TFLEET_TEST_SYSTEM=1 says that it may, and whatever
 happens, what the tests brought into use is taken out of use in the end.
+
+That check mode announces what the roles set up, and that a second run finds nothing to do, is Molecule's scenario `provision` to prove; here are the ways back.
 """
 
 import json

@@ -9,7 +9,7 @@ ORIGINALS = "ls -A /var/lib/tfleet/originals 2>/dev/null || true"
 # ---- the desktop ----
 def test_desktop_goes_now_and_comes_back(host):
     assert host.run("systemctl get-default; systemctl is-active graphical.target") == "graphical.target\nactive"
-    run = host.changes_once("jetson_headless")
+    run = host.changes("jetson_headless")
     assert run.facts["jetson_headless_reboot_needed"] is True
     assert host.run("systemctl get-default; systemctl is-active graphical.target") == "multi-user.target\nactive"
 
@@ -57,7 +57,7 @@ def clock(host):
 def test_mode_clocks_and_fan_are_set_and_taken_back(orin):
     fan = orin.run("cat /etc/nvfancontrol.conf")
     declared = {"jetson_power_mode": "maxn_super", "jetson_power_clocks": True, "jetson_power_fan_profile": "cool"}
-    orin.changes_once("jetson_power", **declared)
+    orin.changes("jetson_power", **declared)
     assert (mode(orin), clock(orin)) == ("2", "locked in mode 2")
     assert orin.run("cat /etc/nvfancontrol.conf") == fan.replace("PROFILE quiet", "PROFILE cool")
     assert orin.run("cat /var/lib/nvfancontrol/status; systemctl is-active nvfancontrol.service") == "cool\nactive"

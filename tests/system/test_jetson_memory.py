@@ -34,7 +34,7 @@ def leaves_nothing(host):
 
 def test_swap_file_is_made_grown_moved_and_taken_back(host):
     fstab = host.run("cat /etc/fstab")
-    host.changes_once("jetson_memory", jetson_memory_swap_size="64M", jetson_memory_swap_path=FILE)
+    host.changes("jetson_memory", jetson_memory_swap_size="64M", jetson_memory_swap_path=FILE)
     assert host.swaps()[FILE][0] == 64
     assert host.run(f"stat -c '%a %U %s' {FILE}") == f"600 root {64 * MIB}"
     assert host.run("cat /etc/fstab") == f"{fstab}\n{FILE} none swap sw,nofail 0 0".strip()
@@ -87,7 +87,7 @@ def test_zram_of_jetpack_is_resized_disabled_and_taken_back(jetson):
     script = jetson.run("cat /etc/systemd/nvzramconfig.sh")
     assert zram(jetson) == pytest.approx(half_of_memory(jetson), abs=2)
 
-    run = jetson.changes_once("jetson_memory", jetson_memory_zram_size="200M")
+    run = jetson.changes("jetson_memory", jetson_memory_zram_size="200M")
     assert zram(jetson) == pytest.approx(200, abs=1)
     assert run.facts["jetson_memory_reboot_needed"] is None
     assert jetson.run("stat -c %a /etc/systemd/nvzramconfig.sh") == "755"
@@ -133,7 +133,7 @@ def test_zram_tools_are_installed_sized_and_removed_where_nothing_manages_zram(h
 
 def test_swappiness_is_set_and_taken_back(host):
     before = host.run("cat /proc/sys/vm/swappiness")
-    host.changes_once("jetson_memory", jetson_memory_swappiness="10")
+    host.changes("jetson_memory", jetson_memory_swappiness="10")
     assert host.run("cat /proc/sys/vm/swappiness") == "10"
     assert host.run("sysctl --system 2>&1 | grep swappiness") == "vm.swappiness = 10"
     assert "from 0 to 100" in host.role("jetson_memory", jetson_memory_swappiness="200").failure
