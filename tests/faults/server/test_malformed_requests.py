@@ -113,7 +113,7 @@ def test_gzip_bombs(server, watch):
         for position, bomb in enumerate(bombs * 2):
             status, _, body = server.http("POST", "/v1/models/half:predict", bomb, {"Content-Encoding": "gzip"})
             # 429: what it holds would become more objects than the server has memory for them, so it is not read at all.
-            if not (status == 400 and b'"error"' in body or status == 429 and b"MB of memory to read" in body):
+            if not ((status == 400 and b'"error"' in body) or (status == 429 and b"MB of memory to read" in body)):
                 watch.failed("bomb %d of %d bytes answered %s %r" % (position, len(bomb), status, body[:200]))
             watch.tick(position)
 
