@@ -83,7 +83,7 @@ lint-pages:
 	tools/compatibility_table.py --check
 
 unit: setup-test ## Unit tests of the modules, the runtime, the roles and the collection
-	pytest tests/unit
+	pytest tests/unit --ignore $(CONVERSIONS)
 
 conformance: setup-test ## The model server against the TensorFlow Serving API
 	pytest tests/conformance
@@ -91,9 +91,10 @@ conformance: setup-test ## The model server against the TensorFlow Serving API
 test-demo: setup-test ## The demo twice, then rollback and status, apart from a running demo
 	pytest tests/demo
 
-# Not yet part of `make test`, like test-tftrt: ten minutes.
+# Not yet part of `make test`, like test-tftrt: more than ten minutes.
+CONVERSIONS := tests/unit/runtime/convert/variants/test_conversions.py
 test-conversion: setup-test ## Variants of the demo models built, compared, measured and released by the rule
-	pytest tests/conversion
+	pytest tests/conversion $(CONVERSIONS)
 
 molecule: setup-test ## The roles on real systemd hosts in Docker
 	molecule/shared/test_hosts up
