@@ -1,18 +1,8 @@
 # Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """Filters that decide what may run on a device; the rules are in module_utils of the same names."""
-from ansible.errors import AnsibleFilterError
 from ansible_collections.tfleet.serving.plugins.module_utils import compatibility, host_problems, preflight_report, variables
-from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
-
-
-def _filter(function):
-    def call(*args, **kwargs):
-        try:
-            return function(*args, **kwargs)
-        except ModuleError as error:
-            raise AnsibleFilterError(str(error))
-    return call
+from ansible_collections.tfleet.serving.plugins.plugin_utils.filters import filters_of
 
 
 class FilterModule(object):
@@ -20,8 +10,7 @@ class FilterModule(object):
 
     def filters(self):
         """Return the filters by name."""
-        functions = (
+        return filters_of(
             compatibility.resolve, host_problems.core_problem, host_problems.host_problems, variables.variable_problems,
             preflight_report.fleet_table, preflight_report.fleet_json, preflight_report.problems_by_host,
         )
-        return {function.__name__: _filter(function) for function in functions}
