@@ -1,4 +1,4 @@
-"""The options of golden, parity and benchmark by which requests are chosen. Not a command."""
+"""What the commands that ask a model share: options by which requests are chosen, golden files, class names. Not a command."""
 
 import argparse
 from typing import Any, Callable, Dict, Optional
@@ -67,7 +67,7 @@ def labels_of(args: argparse.Namespace, recorded: Any) -> Dict[int, str]:
     try:
         return label_map.from_json(names) if names else {}
     except ValueError as error:
-        raise TfleetError("The class names in %s cannot be used: %s." % (args.golden, error))
+        raise TfleetError("The labels in %s cannot be used: %s." % (args.golden, error))
 
 
 def positive(text: str) -> int:
@@ -78,7 +78,7 @@ def positive(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """A number greater than 0."""
+    """A duration, in whatever unit its option has: a number greater than 0."""
     try:
         value = float(text)
     except ValueError:

@@ -4,6 +4,8 @@ import argparse
 import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
+from tfleet.cli import asking
+
 HELP = "Send requests to a model server and check the answers: golden examples, pictures, or values."
 
 _TIMED_REQUESTS = 6
@@ -17,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--version", type=_version, help="exact version (default: the latest)")
     which.add_argument("--label", help="version label, such as stable")
     parser.add_argument("--signature", default="", help="default: the golden file's, else serving_default")
-    parser.add_argument("--timeout", type=_positive, default=10.0, help="seconds for each request (default: %(default)g)")
+    parser.add_argument("--timeout", type=asking.seconds, default=10.0, help="seconds for each request (default: %(default)g)")
     parser.add_argument("--protocol", choices=("grpc", "rest"), default="grpc", help="default: %(default)s")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--golden", metavar="FILE.npz", help="recorded inputs and outputs to compare with")
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ALIAS=VALUE",
         help='values of one request: FILE.npy, FILE.json, @FILE, - (stdin) or JSON; {"b64": "..."} are bytes',
     )
-    parser.add_argument("--latency-budget-ms", type=_positive, metavar="MS", help="fail if the median answer takes longer")
+    parser.add_argument("--latency-budget-ms", type=asking.seconds, metavar="MS", help="fail if the median answer takes longer")
     parser.add_argument("--annotate", metavar="OUT.png", help="write the pictures with boxes, labels and scores")
     parser.add_argument("--label-map", metavar="FILE", help="class names: JSON, one name a line, or an Object Detection pbtxt")
     parser.add_argument("--min-score", type=float, default=0.5, help="hide objects below this score (default: %(default)g)")
@@ -45,11 +47,11 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
     """Returns the dict of the CLI contract; `ok` is false with `msg` for a wrong answer, version or latency."""
     from tfleet.client import results
 
-    golden = _golden(args)
-    labels = _labels(args, golden)
+    golden = asking.golden_of(args)
+    labels = asking.labels_of(args, golden)
     with _client(args) as client:
         requests = _requests(args, golden, client)
-        signature = args.signature or (golden.meta.get("signature_name") if golden else None) or ""
+        signature = asking.signature_of(args, golden)
         answers, latencies = _send(args, client, requests, signature)
     first = answers[0]
     result: Dict[str, Any] = {
@@ -123,27 +125,6 @@ def _client(args: argparse.Namespace) -> Any:
     from tfleet.client.grpc_client import Client
 
     return Client(args.address, args.timeout)
-
-
-def _golden(args: argparse.Namespace) -> Any:
-    if not args.golden:
-        return None
-    from tfleet.client import golden
-
-    return golden.read(args.golden)
-
-
-def _labels(args: argparse.Namespace, golden: Any) -> Dict[int, str]:
-    from tfleet.client import label_map
-    from tfleet.errors import TfleetError
-
-    if args.label_map:
-        return label_map.load(args.label_map)
-    names = golden.meta.get("labels") if golden else None
-    try:
-        return label_map.from_json(names) if names else {}
-    except ValueError as error:
-        raise TfleetError("The labels in %s cannot be used: %s." % (args.golden, error))
 
 
 def _requests(args: argparse.Namespace, golden: Any, client: Any) -> List[_Request]:
@@ -246,13 +227,3 @@ def _version(text: str) -> int:
     if not text.isdigit() or int(text) >= 2 ** 63:
         raise argparse.ArgumentTypeError("'%s' is not a version: a whole number, 0 or more" % text)
     return int(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("'%s' is not a number greater than 0" % text)
-    return value

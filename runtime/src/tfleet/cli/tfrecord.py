@@ -3,6 +3,8 @@
 import argparse
 from typing import Any, Dict, List, Optional
 
+from tfleet.cli import asking
+
 HELP = "Write TFRecord files of tf.train.Example from labelled pictures, read them, and check them. Needs no TensorFlow."
 
 
@@ -18,11 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     write.add_argument("--images", metavar="DIR", help="where the pictures are, if not below the source")
     write.add_argument("--label-map", metavar="FILE", help="numbers of the classes; default: in the order of their names, VOC from 1, folders from 0")
     write.add_argument("--shards", type=int, default=1, metavar="N", help="how many files (default: 1)")
-    write.add_argument("--limit", type=_positive, metavar="N", help="take N Examples at most: a fair sample, always the same")
+    write.add_argument("--limit", type=asking.positive, metavar="N", help="take N Examples at most: a fair sample, always the same")
     write.add_argument("--skip-bad", action="store_true", help="leave out what has a problem; without it nothing is written then")
     read = commands.add_parser("read", help="list the Examples")
     read.add_argument("paths", nargs="+", metavar="FILE", help="files, names of sharded files, folders of them")
-    read.add_argument("--limit", type=_positive, default=10, metavar="N", help="list N Examples (default: 10)")
+    read.add_argument("--limit", type=asking.positive, default=10, metavar="N", help="list N Examples (default: 10)")
     check = commands.add_parser("check", help="look for damage, missing labels, wrong sizes, boxes outside, and doubles")
     check.add_argument("paths", nargs="+", metavar="FILE", help="files, names of sharded files, folders of them")
     check.add_argument("--label-map", metavar="FILE", help="classes that may occur")
@@ -112,10 +114,3 @@ def _line(example: Dict[str, Any]) -> str:
     parts += ["%s %s" % (found["name"] or found["class"], found["box"]) for found in example.get("objects", ())]
     parts += ["%s: %s" % pair for pair in example["arrays"].items()]
     return "; ".join(parts)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("%s is not a positive number" % text)
-    return number
