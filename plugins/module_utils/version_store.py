@@ -177,7 +177,7 @@ class VersionStore:
             actions += self._set_aside(desired, actual, after)
         else:
             actions += self._take_away(desired, actual, after)
-        kept = {desired.version, *after.versions, *after.aside.values()} if desired.state == "present" else {*after.versions, *after.aside.values()}
+        kept = {*after.versions, *after.aside.values()}
         actions += [Action("remove", self._path(GOLDEN, str(version))) for version in actual.golden if version not in kept]
         return actions, after, notes
 
