@@ -33,7 +33,7 @@ class Device(object):
     """One device, by the directories that stand for its /proc, /sys, /etc and /var.
 
     :param roots: {"proc", "sys", "etc", "var"} to directories.
-    :param commands: a :class:`system_commands.Commands`.
+    :param commands: a :class:`commands.Commands`.
     :param disk: path whose free space is told; it need not exist yet.
     """
 

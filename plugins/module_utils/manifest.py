@@ -20,6 +20,8 @@ from ansible_collections.tfleet.serving.plugins.module_utils.errors import Modul
 
 FORMAT = 1
 NAME = "manifest.json"
+# Beside the manifest and not in it: it is made of the manifest, and may be added later.
+SIGNATURE = "manifest.json.sig"
 GRAPHS = ("saved_model.pb", "saved_model.pbtxt", "model.tflite")
 PROVENANCE = "assets.extra/tfleet_provenance.json"
 # A manifest is read into memory before anything in it can be trusted.
@@ -97,10 +99,12 @@ def kind_of(mode):
     return "regular file"
 
 
-def build(src, model, version, variant="native", source_version=None):
+def build(src, model, version, variant="native", source_version=None, origin=None):
     """Return the manifest (a dict) of the SavedModel directory ``src``; every file is read once.
 
-    A ``manifest.json`` at the top of ``src`` is ignored: it is what is being made.
+    A ``manifest.json`` at the top of ``src`` is ignored: it is what is being made, and so is its signature.
+
+    :param origin: what else is known of where it comes from (git commit, accuracy, …): ``release`` in the provenance.
 
     :raises ManifestError: ``src`` is not a SavedModel directory, or holds what a release may not hold.
     """
@@ -110,7 +114,7 @@ def build(src, model, version, variant="native", source_version=None):
         check_version(source_version, "source_version")
     if not os.path.isdir(src):
         raise ManifestError("%s is not a directory. Name the SavedModel directory, the one that holds saved_model.pb." % src)
-    paths = [path for path in list_files(src) if path != NAME]
+    paths = [path for path in list_files(src) if path not in (NAME, SIGNATURE)]
     if not any(name in paths for name in GRAPHS):
         raise ManifestError("%s is not a SavedModel: it has none of saved_model.pb, saved_model.pbtxt and model.tflite.%s Export one with the "
                             "module saved_model." % (src, _nested_hint(paths)))
@@ -118,6 +122,8 @@ def build(src, model, version, variant="native", source_version=None):
     if provenance.get("variant", variant) != variant:
         raise ManifestError("%s was converted to the variant %s, but is to be released as %s. Say variant: %s."
                             % (src, provenance["variant"], variant, provenance["variant"]))
+    if origin:
+        provenance["release"] = origin
     return {
         "format": FORMAT,
         "model": model,
@@ -233,7 +239,7 @@ def findings(directory, manifest):
         if digest != entry["sha256"]:
             wrong.append({"path": path, "expected": "sha256 %s" % entry["sha256"], "found": "sha256 %s" % digest})
     for path, mode in sorted(_everything_but_directories(directory)):
-        if path not in listed and path != NAME:
+        if path not in listed and path != NAME and not (path == SIGNATURE and stat.S_ISREG(mode)):
             # A name from the disk need not be UTF-8, a module's result must be.
             readable = path.encode("utf-8", "backslashreplace").decode("utf-8")
             wrong.append({"path": readable, "expected": "no such file", "found": "a %s that is not in the manifest" % kind_of(mode)})
@@ -270,8 +276,8 @@ def _check_files(files, where):
         if not isinstance(entry, dict) or sorted(entry) != ["path", "sha256", "size"]:
             raise ManifestError("%s: an entry of files must have exactly path, size and sha256, not %r." % (where, entry))
         path = check_path(entry["path"], where)
-        if path == NAME or path in seen:
-            raise ManifestError("%s lists %s %s." % (where, path, "itself" if path == NAME else "twice"))
+        if path in (NAME, SIGNATURE) or path in seen:
+            raise ManifestError("%s lists %s %s." % (where, path, "twice" if path in seen else "itself"))
         seen.add(path)
         if isinstance(entry["size"], bool) or not isinstance(entry["size"], int) or entry["size"] < 0:
             raise ManifestError("%s: the size of %s is %r, not a number of bytes." % (where, path, entry["size"]))

@@ -16,7 +16,7 @@ _DISPLAY_CLASS = "0x03"
 def read_gpus(commands, pci_devices, notes):
     """Return {gpus, driver, cuda, on_bus}: what nvidia-smi tells, the CUDA that the driver offers, and whether the bus has an NVIDIA GPU at all.
 
-    :param commands: a :class:`system_commands.Commands`.
+    :param commands: a :class:`commands.Commands`.
     :param pci_devices: directory with the devices of the PCI bus.
     :param notes: list to which a sentence is added for each thing that a person should know.
     """

@@ -86,9 +86,9 @@ def current_mode(modes):
     :raises PowerError: nvpmodel does not answer.
     """
     done = run(["nvpmodel", "-q"], SECONDS)
-    name = parse_current(done.out)
-    if name is None and done.rc != 0:
-        raise PowerError("`nvpmodel -q` failed with exit status %d. It needs root on some releases (become: true).%s" % (done.rc, said(done)))
+    name = parse_current(done.stdout)
+    if name is None and done.status != 0:
+        raise PowerError("`nvpmodel -q` failed with exit status %d. It needs root on some releases (become: true).%s" % (done.status, said(done)))
     return next((mode for mode in modes if mode.name == name), None)
 
 
@@ -113,10 +113,10 @@ def change_mode(modes, mode):
     now = current_mode(modes)
     if now == mode:
         return False
-    if _REBOOT.search(done.out + done.err):
+    if _REBOOT.search(done.stdout + done.stderr):
         return True
     raise PowerError("nvpmodel did not take the power mode %s (number %d), the board is in %s. Look at `nvpmodel -m %d` on the host.%s"
-                     % (mode.name, mode.id, now.name if now else "none of its modes", mode.id, said(done)), rc=done.rc)
+                     % (mode.name, mode.id, now.name if now else "none of its modes", mode.id, said(done)), rc=done.status)
 
 
 def _plain(name):

@@ -2,8 +2,9 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """A release as one file: a tar that depends on nothing but the release, and the two forms a release can be read from.
 
-``open_release(path)`` gives an object with ``manifest`` (dict), ``content`` (the manifest's bytes) and
-``open(name)`` (a binary stream of one listed file), whether ``path`` is an archive or a version directory.
+``open_release(path)`` gives an object with ``manifest`` (dict), ``content`` (the manifest's bytes), ``signature`` (bytes, None if it is
+not signed) and ``open(name)`` (a binary stream of one listed file), whether ``path`` is an archive or a version directory.
+The signature of an archive lies beside it, ``<archive>.sig``: the archive stays the same, byte for byte, whoever signs it.
 """
 import errno
 import hashlib
@@ -13,6 +14,7 @@ import tarfile
 import typing
 
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
+from ansible_collections.tfleet.serving.plugins.module_utils import signature as signatures
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import CHUNK
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 
@@ -66,7 +68,8 @@ class DirectoryRelease:
     def __init__(self, path):
         self.path = path
         self.manifest, self.content = manifests.read(path)
-        present = set(manifests.list_files(path)) - {manifests.NAME}
+        self.signature = signatures.read(os.path.join(path, manifests.SIGNATURE))
+        present = set(manifests.list_files(path)) - {manifests.NAME, manifests.SIGNATURE}
         _same_names(path, present, {entry["path"] for entry in self.manifest["files"]})
 
     def open(self, name):
@@ -82,6 +85,7 @@ class ArchiveRelease:
 
     def __init__(self, path):
         self.path = path
+        self.signature = signatures.read(path + ".sig")
         try:
             self._tar = tarfile.open(path, mode="r:")  # noqa: SIM115 - close() closes it
         except (tarfile.TarError, EOFError, ValueError) as error:
@@ -107,6 +111,10 @@ class ArchiveRelease:
     def open(self, name):
         """Return a binary stream of the listed file ``name``; a truncated archive makes its ``read`` end early or raise TarError."""
         return self._tar.extractfile(self._members[name])
+
+    def offset(self, name):
+        """Return at which byte of the archive the content of ``name`` begins."""
+        return self._members[name].offset_data
 
     def close(self):
         """Close the archive."""

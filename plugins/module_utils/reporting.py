@@ -10,12 +10,13 @@ from typing import Any, Dict, Tuple
 from ansible_collections.tfleet.serving.plugins.module_utils.models import release_item
 
 
-def smoke_items(models, label=None, served=None):
-    """What the smoke test shall ask: one item for each model with golden answers.
+def smoke_items(models, addresses, label=None, served=None):
+    """What the smoke test shall ask: one item for each server and each model with golden answers.
 
+    :param addresses: of the servers of the host, which all serve the same models: one for each GPU, where it has several.
     :param label: ask by this label; None asks by number for the newest version that the policy loads.
     :param served: {model: {label: version}} that replaces the declared labels, as after a rollback.
-    :returns: [{model, version, label, base_path, …the release's keys…}].
+    :returns: [{address, model, version, label, base_path, …the release's keys…}].
     """
     items = []
     for model in models:
@@ -23,7 +24,7 @@ def smoke_items(models, label=None, served=None):
         version = labels.get(label) if label else (model["serve"] or [None])[-1]
         for release in model["releases"]:
             if release["version"] == version and release["golden"]:
-                items.append(dict(release_item((model, release)), label=label))
+                items.extend(dict(release_item((model, release)), label=label, address=address) for address in addresses)
     return items
 
 
@@ -31,12 +32,12 @@ def smoke_result(answer, host):
     """Return one line of the smoke test's report from one looped result of the module ``grpc_predict``.
 
     :param answer: the registered result, with the item of :func:`smoke_items` under ``item``.
-    :returns: {ok, host, model, version, label, latency_ms, worst_error, requests, msg}.
+    :returns: {ok, host, address, model, version, label, latency_ms, worst_error, requests, msg}.
     """
     item = answer["item"]
     result = {
         "ok": bool(answer.get("ok")) and not answer.get("failed"),
-        "host": host, "model": item["model"], "version": item["version"], "label": item["label"],
+        "host": host, "address": item["address"], "model": item["model"], "version": item["version"], "label": item["label"],
         "latency_ms": answer.get("latency_ms"), "worst_error": answer.get("worst_error"), "requests": answer.get("requests"),
     }
     if result["ok"] and answer.get("version") != item["version"]:
@@ -44,7 +45,7 @@ def smoke_result(answer, host):
         answer = {"msg": "the answer came from version %s. Look at the labels with playbooks/status.yml." % answer.get("version")}
     if not result["ok"]:
         by = "label %s, which shall be version %d" % (item["label"], item["version"]) if item["label"] else "version %d" % item["version"]
-        result["msg"] = "%s, model %s, %s: %s" % (host, item["model"], by, answer.get("msg", "no answer"))
+        result["msg"] = "%s at %s, model %s, %s: %s" % (host, item["address"], item["model"], by, answer.get("msg", "no answer"))
     return result
 
 
@@ -62,12 +63,12 @@ def unproven_models(results, labels_before):
 
 
 def smoke_summary(results):
-    """Return one dictionary for each host, model and version: ok, what was asked (``by``), worst latency and worst error."""
-    lines: Dict[Tuple[str, str, int], Dict[str, Any]] = {}
+    """Return one dictionary for each host, server, model and version: ok, what was asked (``by``), worst latency and worst error."""
+    lines: Dict[Tuple[str, str, str, int], Dict[str, Any]] = {}
     for result in results:
-        key = (result["host"], result["model"], result["version"])
+        key = (result["host"], result["address"], result["model"], result["version"])
         line = lines.setdefault(key, {
-            "ok": True, "host": result["host"], "model": result["model"], "version": result["version"],
+            "ok": True, "host": result["host"], "address": result["address"], "model": result["model"], "version": result["version"],
             "by": [], "latency_ms": result["latency_ms"], "worst_error": result["worst_error"], "requests": 0,
         })
         line["ok"] = line["ok"] and result["ok"]

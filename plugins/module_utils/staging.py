@@ -121,6 +121,8 @@ def fill(staging, release, ownership):
         for entry in release.manifest["files"]:
             _place(staging, entry, release, ownership)
         _write(os.path.join(staging, manifests.NAME), release.content, ownership)
+        if release.signature is not None:
+            _write(os.path.join(staging, manifests.SIGNATURE), release.signature, ownership)
         ownership.apply_tree(staging)
         fsync_tree_directories(staging)
         fsync_path(os.path.dirname(staging))
@@ -134,6 +136,21 @@ def fill(staging, release, ownership):
     except (ModuleError, tarfile.TarError):
         remove_tree(staging)
         raise
+
+
+def adopt(staging, manifest, ownership):
+    """Make sure that ``staging``, which was filled by somebody else, is exactly the release and on the disk, with owner and modes of a version.
+
+    :raises StagingError: it is not; it was left as it is, for release_stage to mend.
+    """
+    wrong = manifests.findings(staging, manifest)
+    if wrong:
+        raise StagingError("What was staged in %s is not what its manifest says: %s Stage the release again (release_stage); only what is wrong is "
+                           "sent." % (staging, manifests.sentence(wrong)), findings=wrong)
+    ownership.apply_tree(staging)
+    for path in _walk(staging):
+        fsync_path(path)
+    fsync_path(os.path.dirname(staging))
 
 
 def _place(staging, entry, release, ownership):

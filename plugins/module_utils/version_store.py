@@ -4,6 +4,7 @@
 
     <base_path>/2/                       what the server sees: names that parse as int64, and only those
     <base_path>/.staging-2-0123456789ab/ a release being unpacked (the digits are of its manifest's SHA-256)
+    <base_path>/.staging/2/              a release that was brought here by release_stage, whole or the half of it
     <base_path>/.retired-1               a version being removed
     <base_path>/.aside/2/                a version taken out of service but kept, and
     <base_path>/.aside/2.json            why and when
@@ -20,6 +21,7 @@ import time
 import typing
 
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
+from ansible_collections.tfleet.serving.plugins.module_utils import signature as signatures
 from ansible_collections.tfleet.serving.plugins.module_utils import staging as stagings
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import (
     canonical_json,
@@ -31,7 +33,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.durable import (
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.lock import alone_in
 
-STAGING, RETIRED, ASIDE, GOLDEN = ".staging-", ".retired-", ".aside", ".golden"
+STAGING, STAGED, RETIRED, ASIDE, GOLDEN = ".staging-", ".staging", ".retired-", ".aside", ".golden"
 LOCK_SECONDS = 30
 # A file that says why a version is aside, and one that a killed run did not finish.
 REASON = re.compile(r"^(?:\.)?([1-9][0-9]*(?:-[1-9][0-9]*)?)\.json(?:\.tmp)?\Z")
@@ -62,7 +64,7 @@ class Desired(typing.NamedTuple):
 class Action(typing.NamedTuple):
     """One step; a run may be killed before, in and after it."""
 
-    verb: str  # remove | rename | stage | own | explain
+    verb: str  # remove | rename | stage | adopt | own | sign | explain
     path: str
     target: str = ""  # of a rename
 
@@ -188,8 +190,17 @@ class VersionStore:
         elif action.verb == "rename":
             make_directories(os.path.dirname(action.target), self.ownership.directory_mode)
             rename(action.path, action.target)
+            if os.path.dirname(action.path) == self._path(STAGED):
+                # The last one out closes the door; another version may be on its way here.
+                with contextlib.suppress(OSError):
+                    os.rmdir(self._path(STAGED))
         elif action.verb == "stage":
             stagings.fill(action.path, release, self.ownership)
+        elif action.verb == "adopt":
+            stagings.adopt(action.path, release.manifest, self.ownership)
+        elif action.verb == "sign":
+            write_atomically(action.path, release.signature, self.ownership.file_mode)
+            self.ownership.apply(action.path)
         elif action.verb == "own":
             self.ownership.apply_tree(action.path)
         elif action.verb == "explain":
@@ -220,6 +231,10 @@ class VersionStore:
         staging = self._path(_staging_name(release))
         stagings.check_space(self.base, stagings.missing_bytes(staging, release.manifest, block), self.reserve)
 
+    def staged(self, version):
+        """Return where release_stage brings a version."""
+        return self._path(STAGED, str(version))
+
     def lock(self):
         """Return a context in which no other run changes this base_path (there is nothing to change while it does not exist)."""
         return alone_in(self.base, LOCK_SECONDS) if os.path.isdir(self.base) else contextlib.ExitStack()
@@ -230,21 +245,30 @@ class VersionStore:
         if manifest is not None:
             there = self._path(actual.versions[desired.version])
             self._check_in_place(desired, there, manifest, wrong, release)
-            return [Action("own", there)] if self.ownership.tree_differs(there) else []
+            return self._sign(there, release) + ([Action("own", there)] if self.ownership.tree_differs(there) else [])
         after.versions[desired.version] = str(desired.version)
         name = self._good_aside(desired, actual, release)
         if name is not None:
             del after.aside[name]
             source = self._path(ASIDE, name)
             own = [Action("own", source)] if self.ownership.tree_differs(source) else []
-            return [*own, Action("rename", source, path), Action("remove", source + ".json")]
+            return [*self._sign(source, release), *own, Action("rename", source, path), Action("remove", source + ".json")]
         if release is None and announced:
             return [Action("stage", self._path(STAGING + str(desired.version)))]
         if release is None:
             raise StoreError("Version %d of %s is not on this host and src names no release to make it from. Give the release archive as src."
                              % (desired.version, desired.model))
+        if release.path == self.staged(desired.version):
+            return [Action("adopt", release.path), Action("rename", release.path, path)]
         staging = self._path(_staging_name(release))
         return [Action("stage", staging), Action("rename", staging, path)]
+
+    def _sign(self, there, release):
+        """A version that came unsigned, or signed by a key of the past, gets the signature of the same release."""
+        path = os.path.join(there, manifests.SIGNATURE)
+        if release is None or release.signature in (None, signatures.read(path)):
+            return []
+        return [Action("sign", path)]
 
     def _check_in_place(self, desired, path, manifest, wrong, release):
         if (manifest["model"], manifest["version"]) != (desired.model, desired.version):
@@ -338,6 +362,7 @@ def sentence(action):
     if action.verb == "rename":
         return "rename %s to %s" % (action.path, action.target)
     return {"remove": "remove %s", "stage": "unpack and verify the release in %s", "own": "set owner, group and modes of %s",
+            "adopt": "verify what was staged in %s", "sign": "write the signature %s",
             "explain": "write the reason to %s"}[action.verb] % action.path
 
 

@@ -153,7 +153,7 @@ class ZramGenerator(Manager):
 
     def installed(self):
         done = run(["dpkg-query", "--show", "--showformat=${Status}", self.name])
-        return done.rc == 0 and done.out.strip().endswith(" installed")
+        return done.status == 0 and done.stdout.strip().endswith(" installed")
 
     def enabled(self):
         # Nothing is made without a section.

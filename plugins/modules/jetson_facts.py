@@ -130,8 +130,8 @@ ansible_facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tfleet.serving.plugins.module_utils.commands import Commands
 from ansible_collections.tfleet.serving.plugins.module_utils.device_facts import Device
-from ansible_collections.tfleet.serving.plugins.module_utils.system_commands import Commands
 
 ARGUMENT_SPEC = {
     "proc_root": {"type": "path", "default": "/proc"},

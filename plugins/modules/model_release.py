@@ -12,6 +12,8 @@ description:
   - Writes an uncompressed tar of the SavedModel with a C(manifest.json) inside that lists every file with its size and SHA-256.
   - The same SavedModel, model, version and variant give the same archive, byte for byte, so that it can be named by its digest
     and sent as a difference to the one before.
+  - Beside it stand C(<dest>.index), the digests of its blocks, by which a device fetches only what it lacks, and, if there are keys,
+    C(<dest>.sig), the signature of the manifest. The three files together are what an HTTP server needs.
   - A version never changes. If O(dest) already holds another release of the same version, the module fails and says what differs.
   - Needs neither TensorFlow nor the tfleet runtime.
 options:
@@ -38,6 +40,22 @@ options:
   source_version:
     description: Version that a variant was made from. Leave it out for the source model itself.
     type: int
+  signing_keys:
+    description:
+      - Keys that sign the manifest. The file of an OpenSSH key, or C(gpg:) and the id of a GPG key. A key with a passphrase belongs in its agent.
+      - Devices with OpenSSH before 8.1 (JetPack 4) can check GPG signatures only; give a key of each kind for a mixed fleet.
+    type: list
+    elements: str
+    default: []
+  origin:
+    description:
+      - File or directory that the SavedModel was made from. The manifest's provenance names it and, in a git checkout, the last commit that changed it.
+      - What is written once stays. A version is not another one because a commit was made later.
+    type: path
+  provenance:
+    description: What else is to stand in the manifest's provenance, such as the accuracy or the training data.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     support: full
@@ -60,6 +78,16 @@ EXAMPLES = r"""
     dest: build/releases/digits-2.tar
     model: digits
     version: 2
+
+- name: Release version 2 signed, with what is known of it
+  tfleet.serving.model_release:
+    src: build/saved_models/digits/2
+    dest: build/releases/digits-2.tar
+    model: digits
+    version: 2
+    signing_keys: [keys/release, "gpg:release@example.net"]
+    origin: models/digits/2/frozen_graph.pb
+    provenance: {accuracy: 0.991}
 
 - name: Release a variant for one hardware class as a version of its own
   tfleet.serving.model_release:
@@ -101,6 +129,11 @@ bytes:
   returned: success
   type: int
   sample: 245760
+signed:
+  description: Whether the archive has a signature by the given keys.
+  returned: success
+  type: bool
+  sample: true
 dest:
   description: Path of the archive.
   returned: success
@@ -112,9 +145,10 @@ import hashlib
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tfleet.serving.plugins.module_utils import commands, release_archive, release_index
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
-from ansible_collections.tfleet.serving.plugins.module_utils import release_archive
-from ansible_collections.tfleet.serving.plugins.module_utils.durable import replacing, sha256_file
+from ansible_collections.tfleet.serving.plugins.module_utils import signature as signatures
+from ansible_collections.tfleet.serving.plugins.module_utils.durable import replacing, sha256_file, write_atomically
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 
 
@@ -126,11 +160,14 @@ def ensure(params, check_mode):
     src, dest = params["src"], params["dest"]
     if check_mode and not os.path.lexists(src):
         # What makes the SavedModel did not run either.
-        return {"changed": not os.path.lexists(dest), "manifest": None, "manifest_sha256": None, "sha256": None, "bytes": None,
+        return {"changed": not os.path.lexists(dest), "manifest": None, "manifest_sha256": None, "sha256": None, "bytes": None, "signed": False,
                 "dest": dest, "msg": "Would release %s as %s once it is there." % (src, dest)}
-    manifest = manifests.build(src, params["model"], params["version"], params["variant"], params["source_version"])
-    digest, size = release_archive.write(None, src, manifest)
+    origin = dict(params["provenance"], **_origin(params["origin"]))
+    manifest = manifests.build(src, params["model"], params["version"], params["variant"], params["source_version"], origin)
     before = _existing(dest, manifest)
+    if before is not None:
+        manifest = before
+    digest, size = release_archive.write(None, src, manifest)
     changed = before is None or sha256_file(dest) != digest
     if changed and not os.path.isdir(os.path.dirname(os.path.abspath(dest))) and not check_mode:
         raise release_archive.ReleaseError("The directory of %s does not exist. Create it first." % dest)
@@ -138,19 +175,43 @@ def ensure(params, check_mode):
         with replacing(dest) as stream:
             if release_archive.write(stream, src, manifest) != (digest, size):
                 raise release_archive.ReleaseError("%s changed while it was being released. Let what writes it finish, and run again." % src)
+    index = release_index.path_of(dest)
+    if not check_mode and (changed or not release_index.belongs(index, manifest)):
+        changed = True
+        release_index.write(index, dest)
+    content = manifests.dump(manifest)
+    signature = signatures.read(dest + ".sig")
+    unsigned = bool(params["signing_keys"]) and not signatures.signed_by(content, signature, params["signing_keys"])
+    if unsigned and not check_mode:
+        write_atomically(dest + ".sig", signatures.sign(content, params["signing_keys"]))
     return {
-        "changed": changed,
+        "changed": changed or unsigned,
         "manifest": manifest,
-        "manifest_sha256": hashlib.sha256(manifests.dump(manifest)).hexdigest(),
+        "manifest_sha256": hashlib.sha256(content).hexdigest(),
         "sha256": digest,
         "bytes": size,
+        "signed": bool(params["signing_keys"]),
         "dest": dest,
         "diff": {
             "before_header": dest, "after_header": dest,
             "before": manifests.dump(before).decode("utf-8") if before else "",
-            "after": manifests.dump(manifest).decode("utf-8"),
+            "after": content.decode("utf-8"),
         },
     }
+
+
+def _origin(path):
+    """Where the model comes from, as far as this machine knows."""
+    if not path:
+        return {}
+    origin = {"source": os.path.basename(path.rstrip("/"))}
+    try:
+        answer = commands.run(["git", "-C", os.path.dirname(os.path.abspath(path)), "log", "-1", "--format=%H", "--", os.path.abspath(path)])
+    except ModuleError:
+        return origin
+    if answer.status == 0 and answer.stdout.strip():
+        origin["git_commit"] = answer.stdout.strip()
+    return origin
 
 
 def _existing(dest, manifest):
@@ -164,10 +225,18 @@ def _existing(dest, manifest):
     except ModuleError as error:
         raise release_archive.ReleaseError("%s exists and is not a release of this model: %s %s" % (dest, error, advice)) from error
     release.close()
-    different = manifests.difference(release.manifest, manifest)
+    different = manifests.difference(release.manifest, _with_origin_of(release.manifest, manifest))
     if different:
         raise release_archive.ReleaseError("%s holds another release: %s %s" % (dest, different, advice), manifest=release.manifest)
     return release.manifest
+
+
+def _with_origin_of(released, manifest):
+    """``manifest`` with the origin that stands in the release already: what is known later makes no other release."""
+    provenance = {key: value for key, value in manifest["provenance"].items() if key != "release"}
+    if "release" in released["provenance"]:
+        provenance["release"] = released["provenance"]["release"]
+    return dict(manifest, provenance=provenance)
 
 
 def main():
@@ -180,6 +249,9 @@ def main():
             "version": {"type": "int", "required": True},
             "variant": {"type": "str", "default": "native"},
             "source_version": {"type": "int"},
+            "signing_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            "origin": {"type": "path"},
+            "provenance": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )

@@ -30,7 +30,8 @@ options:
     required: true
   src:
     description:
-      - Release archive, or directory with a manifest, on the managed host.
+      - Release archive, or directory with a manifest, on the managed host. The one where M(tfleet.serving.release_stage) put the version is
+        verified and renamed, anything else is unpacked or copied.
       - Not needed for a version that is already there (which is then verified) or that was set aside (which is then put back).
     type: path
   state:
@@ -70,6 +71,14 @@ options:
     description:
       - The class of this host, C(tfleet_device.hardware_class). A TF-TRT variant of another class is refused, and any TF-TRT variant if this is left out.
     type: str
+  trusted_keys:
+    description:
+      - Public keys, as text, one of which must have signed the release before it is put in place - lines of OpenSSH keys, armoured GPG keys.
+      - The signature is checked again with a version that is already there. Checked with ssh-keygen (OpenSSH 8.1 or later) or gpgv.
+      - With no keys, signatures are not looked at.
+    type: list
+    elements: str
+    default: []
   reserve_bytes:
     description: Bytes that must stay free on the disk after a release was unpacked; checked before anything is written.
     type: int
@@ -97,6 +106,14 @@ EXAMPLES = r"""
     version: 2
     src: /var/tmp/digits-2.tar
     reserve_bytes: 1073741824
+
+- name: Put a staged version in place if the release key has signed it
+  tfleet.serving.model_version:
+    base_path: /srv/models/digits
+    model: digits
+    version: 2
+    src: /srv/models/digits/.staging/2
+    trusted_keys: ["{{ lookup('ansible.builtin.file', 'keys/release.pub') }}"]
 
 - name: Verify version 2, and remove all but the newest three and those that labels point to
   tfleet.serving.model_version:
@@ -157,6 +174,11 @@ manifest:
   returned: success
   type: dict
   sample: {"format": 1, "model": "digits", "version": 2, "variant": "native", "source_version": null, "files": [], "provenance": {}}
+signer:
+  description: Which of O(trusted_keys) signed the version. Null without such keys.
+  returned: success
+  type: str
+  sample: ED25519 key SHA256:WGFGbz1E3mvDSPA5eNVbWoRQWMz8w3sGDtcTkFUKjXw
 actions:
   description: What was done, or would be done in check mode, in this order.
   returned: success
@@ -175,6 +197,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
+from ansible_collections.tfleet.serving.plugins.module_utils import signature as signatures
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.release_archive import open_release
 from ansible_collections.tfleet.serving.plugins.module_utils.staging import Ownership
@@ -198,7 +221,10 @@ def ensure(params, check_mode):
     announced = check_mode and src is not None and not os.path.lexists(src)
     release = _open(src, desired, params["hardware_class"]) if src is not None and not announced else None
     try:
-        return _bring(store, desired, release, announced, params["hardware_class"], check_mode)
+        signer = None
+        if params["trusted_keys"] and desired.state == "present" and not announced:
+            signer = _signer(store, desired, release, params["trusted_keys"])
+        return dict(_bring(store, desired, release, announced, params["hardware_class"], check_mode), signer=signer)
     finally:
         if release is not None:
             release.close()
@@ -217,6 +243,20 @@ def _open(src, desired, hardware_class):
         raise StoreError("%s is version %d of %s by its manifest, but version %d of %s was asked for. Give the release that belongs to it."
                          % (src, manifest["version"], manifest["model"], desired.version, desired.model), manifest=manifest)
     return release
+
+
+def _signer(store, desired, release, trusted):
+    """Who signed what is to be put, or stands, in place.
+
+    :raises SignatureError: nobody who is trusted.
+    """
+    if release is not None:
+        return signatures.verify(release.content, release.signature, trusted, release.path)
+    where = store.where(desired.version, store.scan())
+    if where is None:
+        return None
+    _manifest, content = manifests.read(where)
+    return signatures.verify(content, signatures.read(os.path.join(where, manifests.SIGNATURE)), trusted, where)
 
 
 def _bring(store, desired, release, announced, hardware_class, check_mode):
@@ -281,6 +321,7 @@ def main():
             "group": {"type": "str"},
             "mode": {"type": "str", "default": "0644"},
             "hardware_class": {"type": "str"},
+            "trusted_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "reserve_bytes": {"type": "int", "default": 0},
         },
         supports_check_mode=True,

@@ -2,9 +2,9 @@
 
 import os
 
+from ansible_collections.tfleet.serving.plugins.module_utils.commands import Commands
 from ansible_collections.tfleet.serving.plugins.module_utils.device_facts import Device
 from ansible_collections.tfleet.serving.plugins.module_utils.device_identity import describe
-from ansible_collections.tfleet.serving.plugins.module_utils.system_commands import Commands
 
 from ...fixtures.devices import build as trees
 

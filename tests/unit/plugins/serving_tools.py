@@ -42,7 +42,7 @@ def deploy(runtime, base, *versions):
     for version in versions:
         model_version.ensure({
             "base_path": str(base), "model": "digits", "version": version, "src": release(runtime, version), "state": "present", "reason": "",
-            "keep": 0, "protect": [], "hardware_class": None, "owner": None, "group": None, "mode": "0644", "reserve_bytes": 0}, False)
+            "keep": 0, "protect": [], "hardware_class": None, "owner": None, "group": None, "mode": "0644", "reserve_bytes": 0, "trusted_keys": []}, False)
 
 
 def write_config(path, base, labels=None, name="digits"):

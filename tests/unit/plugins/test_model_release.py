@@ -17,7 +17,7 @@ DIGEST = "ac3ab019c996194571adef8fcc2c574699791d6e03564f9ee062688721713d9b"
 @pytest.fixture
 def params(tmp_path):
     return {"src": make_saved_model(tmp_path / "model"), "dest": str(tmp_path / "digits-1.tar"), "model": "digits", "version": 1,
-            "variant": "native", "source_version": None}
+            "variant": "native", "source_version": None, "signing_keys": [], "origin": None, "provenance": {}}
 
 
 def sha256(path):

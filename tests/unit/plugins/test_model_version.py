@@ -12,7 +12,7 @@ from ansible_collections.tfleet.serving.plugins.modules import model_version
 from ansible_collections.tfleet.serving.tests.unit.plugins.release_tools import FILES, make_release, make_saved_model, rewrite, tree
 
 DEFAULTS = {"model": "digits", "version": 1, "src": None, "state": "present", "reason": "because", "keep": 0, "protect": [],
-            "hardware_class": None, "owner": None, "group": None, "mode": "0644", "reserve_bytes": 0}
+            "hardware_class": None, "owner": None, "group": None, "mode": "0644", "reserve_bytes": 0, "trusted_keys": []}
 
 
 @pytest.fixture

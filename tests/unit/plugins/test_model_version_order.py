@@ -27,7 +27,7 @@ model_version.ensure(json.loads(sys.argv[1]), False)
 
 def parameters(base, **changes):
     return dict({"base_path": str(base), "model": "digits", "src": None, "state": "present", "reason": "because", "keep": 0, "protect": [],
-                 "hardware_class": None, "owner": None, "group": None, "mode": "0644", "reserve_bytes": 0}, **changes)
+                 "hardware_class": None, "owner": None, "group": None, "mode": "0644", "reserve_bytes": 0, "trusted_keys": []}, **changes)
 
 
 @pytest.fixture(scope="module")

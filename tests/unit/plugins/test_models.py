@@ -186,14 +186,19 @@ class TestReport:
     models = normalise(digits(releases=[release(1), release(2, golden="g.npz", sample="s.png")]))
 
     def answer(self, **more):
-        item = reporting.smoke_items(self.models, more.pop("label", None))[0]
+        item = reporting.smoke_items(self.models, [more.pop("address", "127.0.0.1:8500")], more.pop("label", None))[0]
         return dict({"item": item, "ok": True, "version": 2, "latency_ms": {"p50": 1.0, "max": 2.0},
                      "worst_error": {"abs": 1e-6}, "requests": 4}, **more)
 
     def test_only_releases_with_golden_answers_are_asked(self):
-        assert [item["version"] for item in reporting.smoke_items(self.models)] == [2]
-        assert reporting.smoke_items(self.models, "stable")[0]["label"] == "stable"
-        assert reporting.smoke_items(self.models, "stable", {"digits": {"stable": 1}}) == []
+        assert [item["version"] for item in reporting.smoke_items(self.models, ["a:1"])] == [2]
+        assert reporting.smoke_items(self.models, ["a:1"], "stable")[0]["label"] == "stable"
+        assert reporting.smoke_items(self.models, ["a:1"], "stable", {"digits": {"stable": 1}}) == []
+
+    def test_every_server_of_a_host_is_asked_and_has_a_line_of_its_own(self):
+        assert [item["address"] for item in reporting.smoke_items(self.models, ["a:1", "a:2"])] == ["a:1", "a:2"]
+        results = [reporting.smoke_result(self.answer(address="a:1"), "h"), reporting.smoke_result(self.answer(address="a:2", ok=False, msg="x"), "h")]
+        assert [(line["address"], line["ok"]) for line in reporting.smoke_summary(results)] == [("a:1", True), ("a:2", False)]
 
     def test_one_line_for_each_version_with_the_worst(self):
         results = [reporting.smoke_result(self.answer(), "h"),
@@ -208,7 +213,7 @@ class TestReport:
 
     def test_a_failure_names_host_model_and_version(self):
         result = reporting.smoke_result(self.answer(ok=False, failed=True, msg="unreachable"), "nano-7")
-        assert result["ok"] is False and result["msg"] == "nano-7, model digits, version 2: unreachable"
+        assert result["ok"] is False and result["msg"] == "nano-7 at 127.0.0.1:8500, model digits, version 2: unreachable"
 
     def test_a_failure_before_an_answer_leaves_the_answers_figures(self):
         wrong = reporting.smoke_result(self.answer(ok=False, msg="x", latency_ms=None, worst_error=None), "h")

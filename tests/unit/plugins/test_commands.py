@@ -1,11 +1,11 @@
-"""Commands that do not end, ask questions, or say more than anybody wants."""
+"""Commands that do not end, ask questions, fail, or say more than anybody wants."""
 
 import os
 import pathlib
 import time
 
 import pytest
-from ansible_collections.tfleet.serving.plugins.module_utils.system_commands import LARGEST_ANSWER, Commands
+from ansible_collections.tfleet.serving.plugins.module_utils.commands import LARGEST_ANSWER, CommandError, Commands, demand, run, succeeds
 
 
 @pytest.fixture
@@ -80,3 +80,57 @@ def test_what_babbles_is_cut(ask):
     answer = ask("yes", timeout=1)
     assert len(answer.stdout) == LARGEST_ANSWER
     assert answer.timed_out
+
+
+def test_a_question_is_answered(ask):
+    assert ask('read answer; echo "$answer"', answer="no\n").stdout == "no\n"
+
+
+def test_one_that_ends_without_reading_its_answer(ask):
+    assert ask("exit 3", answer="no\n" * 10000).status == 3
+
+
+def test_one_that_works_on_in_silence_is_waited_for(ask):
+    assert ask("exec >&- 2>&-; sleep 1.5; exit 4").status == 4
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch):
+    """``tools(name, script)`` puts a command before all others."""
+    monkeypatch.setenv("PATH", str(tmp_path) + os.pathsep + os.environ["PATH"])
+
+    def make(name, script):
+        (tmp_path / name).write_text("#!/bin/sh\n" + script + "\n")
+        (tmp_path / name).chmod(0o755)
+
+    return make
+
+
+def test_run_tells_that_a_command_is_missing():
+    with pytest.raises(CommandError, match="This host has no command nvpmodel-of-none"):
+        run(["nvpmodel-of-none"])
+
+
+def test_run_ends_a_command_with_its_children(tools, tmp_path):
+    tools("hangs", "echo waiting for the driver; sleep 600 & echo $! > %s/child; wait" % tmp_path)
+    started = time.monotonic()
+    with pytest.raises(CommandError, match=r"(?s)`hangs now` did not end within 1 seconds and was killed.*waiting for the driver"):
+        run(["hangs", "now"], timeout=1)
+    assert time.monotonic() - started < 4
+    child = pathlib.Path("/proc", (tmp_path / "child").read_text().strip(), "stat")
+    assert not child.exists() or child.read_text().split()[2] == "Z"
+
+
+def test_run_tells_that_a_command_cannot_be_started(tools, tmp_path):
+    tools("tool", "")
+    (tmp_path / "tool").write_text("#!/nonexistent/python\n")
+    with pytest.raises(CommandError, match=r"(?s)`tool` cannot be run.*No such file"):
+        run(["tool"])
+
+
+def test_demand_tells_the_exit_status_the_advice_and_the_last_words(tools):
+    tools("mkswap", "echo 'mkswap: error: no space' >&2; exit 1")
+    with pytest.raises(CommandError, match=r"(?s)`mkswap file` failed with exit status 1. Make room. It said:\nmkswap: error: no space") as caught:
+        demand(["mkswap", "file"], "Make room.")
+    assert caught.value.result == {"rc": 1}
+    assert not succeeds(["mkswap"])
