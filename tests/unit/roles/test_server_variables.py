@@ -12,7 +12,7 @@ import yaml
 CHECKOUT = pathlib.Path(__file__).parents[3]
 SHOWN = ["model_server_image", "__model_server_ours", "__model_server_argv", "__model_server_servers", "__model_server_mounts", "__model_server_check",
          "model_server_free_memory", "tensorflow_runtime_form", "tensorflow_runtime_requirements", "tensorflow_runtime_image_base", "tensorflow_runtime_gpu",
-         "tensorflow_runtime_gpu_required", "tensorflow_runtime_wheel"]
+         "tensorflow_runtime_gpu_required", "tensorflow_runtime_wheel", "serving_smoke_addresses"]
 JETSON = {"kind": "jetson"}
 SERVING = "docker.io/tensorflow/serving:2.17.0-gpu"
 OURS = "tfleet-runtime:current"
@@ -22,7 +22,8 @@ def play(tmp_path, facts, variables, tasks):
     """Runs tasks with both roles' variables on this machine; (exit code, output)."""
     playbook = [{
         "hosts": "localhost", "connection": "local", "gather_facts": False,
-        "vars_files": [str(CHECKOUT / f"roles/{role}/{kind}/main.yml") for kind in ("defaults", "vars") for role in ("tensorflow_runtime", "model_server")],
+        "vars_files": [str(CHECKOUT / f"roles/{role}/{kind}/main.yml") for kind in ("defaults", "vars") for role in ("tensorflow_runtime", "model_server")]
+                      + [str(CHECKOUT / "roles/serving_smoke/defaults/main.yml")],
         "tasks": [{"ansible.builtin.set_fact": {"preflight_models": [{"name": "digits", "base_path": "/data/digits"}]}},
                   {"ansible.builtin.set_fact": {"tfleet_device": facts, "cacheable": True}}, *tasks],
     }]
@@ -69,6 +70,7 @@ def test_a_server_with_gpus_serves_with_the_official_image_and_the_client(tmp_pa
     assert shown["tensorflow_runtime_requirements"].endswith("runtime/requirements-client.txt")
     assert shown["model_server_image"] == SERVING and shown["__model_server_ours"] is False
     assert [server["grpc_port"] for server in shown["__model_server_servers"]] == [8500, 8510]
+    assert shown["serving_smoke_addresses"] == [server["address"] for server in shown["__model_server_servers"]] == ["127.0.0.1:8500", "127.0.0.1:8510"]
     assert not [flag for flag in shown["__model_server_argv"] if "tfleet_" in flag]
     assert shown["__model_server_check"] == "/opt/tfleet/venv/bin/tfleet config check --kind KIND %s"
     assert all(mount["read_only"] for mount in shown["__model_server_mounts"])
