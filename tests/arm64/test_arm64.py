@@ -34,7 +34,7 @@ def run(*argv):
 def image(tmp_path_factory):
     """The runtime image on the aarch64 base, with TensorFlow Serving's client classes as a program in it may want them."""
     context = tmp_path_factory.mktemp("context")
-    run("env", f"PYTHON={sys.executable}", CHECKOUT / "images/runtime/context", context)
+    run(sys.executable, CHECKOUT / "images/runtime/context", context)
     shutil.copytree(CHECKOUT / ".cache/wheels-arm64", context / "dependencies/wheels")
     began = time.monotonic()
     build = ["--build-arg", "BASE_IMAGE=tfleet-test-base-arm64:latest", "--build-arg", "TENSORFLOW=pinned", "--build-arg", "SERVING_API=true"]
