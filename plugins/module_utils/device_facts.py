@@ -78,6 +78,12 @@ class Device(object):
         result["notes"] = self.notes
         return result
 
+    def health(self):
+        """Return what a version that is loaded may do to a device, in little time: memory, swap, thermal, over_current, throttling, as in observe()."""
+        over_current = self._over_current()
+        return {"memory": self._memory(), "swap": self._swap(), "thermal": self._thermal(), "over_current": over_current,
+                "throttling": self._throttling(over_current) if over_current is not None else None}
+
     # ---- files ----
     def _path(self, root, name):
         return os.path.join(self.roots[root], name)

@@ -1,0 +1,113 @@
+# Copyright: the tfleet authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What a host's model.config says at each step of a rollout: labels and policies, for the role's own template. Pure functions, used on the controller.
+
+    bridge   old and new version loaded, the labels as they were
+    canary   the label canary on the new version
+    stable   every declared label on it
+    final    the declared policy, as site.yml would write it
+    alone    only the new version, no labels: the exchange on a device that cannot hold both
+    back     only the versions that had labels, no labels: the way back from an exchange
+"""
+import os
+import re
+from typing import Any, Dict, List, Optional, Sequence
+
+from ansible_collections.tfleet.serving.plugins.module_utils.models import ModelsError, release_item
+
+FIRST_LABEL = "canary"
+PROVEN_LABEL = "stable"
+# Labels that were never moved together would leave nobody to ask.
+STEPS = ("bridge", "canary", "stable", "final", "alone", "back")
+
+
+def rollout_item(models: Sequence[Dict[str, Any]], name: str, wanted: Any = None, hardware_class: str = "") -> Dict[str, Any]:
+    """Return what a rollout of the model brings to a host: the release that its label stable is declared to point to; {} if the host has no such model.
+
+    :param models: result of models.normalise().
+    :param wanted: the version that was asked for: a number, {hardware class: number}, or nothing for what the inventory declares. A variant counts as the
+        version that it was made from.
+    :returns: the release's keys with model, base_path, keep, labels, policy and ``files`` {name beside the version: path on the controller}.
+    :raises ModelsError: the inventory declares another version.
+    """
+    model = next((model for model in models if model["name"] == name), None)
+    if model is None:
+        return {}
+    if not model["releases"]:
+        raise ModelsError("Model %s has no releases in tfleet_models: there is nothing to roll out." % name)
+    declared = model["labels"].get(PROVEN_LABEL, (model["serve"] or [None])[-1])
+    release = next((release for release in model["releases"] if release["version"] == declared), None)
+    if release is None:
+        raise ModelsError("Model %s: none of its releases is version %s, which its label %s points to." % (name, declared, PROVEN_LABEL))
+    version = _asked(wanted, hardware_class, name)
+    if version is not None and version not in (release["version"], release["source_version"]):
+        raise ModelsError(
+            "Version %d of %s was asked for, but tfleet_models declares version %d for this host%s: playbooks/site.yml would take it back. Make version %d the "
+            "last of its releases (or the one that its labels name), and run again." % (
+                version, name, release["version"], " (hardware class %s)" % hardware_class if hardware_class else "", version))
+    item = release_item((model, release))
+    # What lies beside the version on the host, by the names that the role model_release gives.
+    files = {key + os.path.splitext(item[key])[1]: item[key] for key in ("golden", "sample", "label_map") if item[key]}
+    return dict(item, labels=model["labels"], policy=model["policy"], files=files)
+
+
+def _asked(wanted, hardware_class, name) -> Optional[int]:
+    if isinstance(wanted, dict):
+        if hardware_class not in wanted:
+            raise ModelsError("rollout_version names no version of %s for the hardware class %s. It names: %s."
+                              % (name, hardware_class or "of this host, which nobody knows", ", ".join(sorted(map(str, wanted)))))
+        wanted = wanted[hardware_class]
+    if wanted in (None, ""):
+        return None
+    if isinstance(wanted, bool) or not re.match(r"[1-9][0-9]*\Z", str(wanted)):
+        raise ModelsError("rollout_version must be a version number, or {hardware class: version}, not %r." % (wanted,))
+    return int(wanted)
+
+
+def rollout_configs(models: Sequence[Dict[str, Any]], seen: Dict[str, Any], item: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
+    """Return {step: variables of the template of model.config}.
+
+    :param models: result of models.normalise().
+    :param seen: what the step ``look`` told of the host: ``labels`` {model: {label: version}} and ``versions`` of this model on its disk.
+    :param item: result of :func:`rollout_item`.
+    :raises ModelsError: the host serves a model that the inventory does not declare, and a rollout would end it.
+    """
+    name, new = item["model"], item["version"]
+    declared = [model["name"] for model in models]
+    strange = sorted(set(seen["labels"]) - set(declared))
+    if strange:
+        raise ModelsError("This host serves %s, which tfleet_models does not declare: a rollout of %s would end it. Declare it, or run playbooks/site.yml "
+                          "to have it removed." % (", ".join(strange), name))
+    present = [model for model in models if model["name"] == name or model["name"] in seen["labels"]]
+    others = {model["name"]: seen["labels"].get(model["name"], {}) for model in present}
+    now = seen["labels"].get(name, {})
+    pointed = sorted(set(now.values()) - {new})
+    if not pointed:
+        # Clients that ask by no label get the newest.
+        pointed = [version for version in seen["versions"] if version != new][-1:]
+    together = _together(item["policy"], seen["versions"], pointed + [new])
+    first = dict(now, **({FIRST_LABEL: new} if FIRST_LABEL in item["labels"] else {}))
+
+    def step(labels: Dict[str, int], policy: Dict[str, Any]) -> Dict[str, Any]:
+        return {"preflight_models": present, "__model_server_labels": dict(others, **{name: labels}), "__model_server_policies": {name: policy}}
+
+    return {
+        "bridge": step(now, together),
+        "canary": step(first, together),
+        "stable": step(item["labels"], together),
+        "final": step(item["labels"], item["policy"]),
+        "alone": step({}, _specific([new])),
+        "back": step({}, _specific(pointed or [new])),
+    }
+
+
+def _together(policy: Dict[str, Any], on_disk: Sequence[int], needed: List[int]) -> Dict[str, Any]:
+    """The declared policy where it loads all that is needed side by side, else one that names them."""
+    versions = sorted(set(on_disk) | set(needed))
+    if "all" in policy or ("latest" in policy and set(needed) <= set(versions[-policy["latest"]["num_versions"]:])):
+        return policy
+    return _specific(needed)
+
+
+def _specific(versions: Sequence[int]) -> Dict[str, Any]:
+    return {"specific": {"versions": sorted(set(versions))}}

@@ -1,0 +1,337 @@
+# Copyright: the tfleet authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The steps of a rollout on one device: look, gate, promote, check, rollback.
+
+Each is one call from the controller, ends at the same place when it is called again, and can be called after any of them was killed. What the device was
+before stands in its hold (rollout_lock.py) from the first change on until the last.
+"""
+import os
+import shutil
+import time
+
+from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
+from ansible_collections.tfleet.serving.plugins.module_utils import rollout_gate as judge
+from ansible_collections.tfleet.serving.plugins.module_utils.durable import canonical_json, make_directories, replacing, sha256_file, write_atomically
+from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.memory import human, memory_bytes, parse_size
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import FIRST_LABEL, PROVEN_LABEL
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import Hold
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_server import ServerError, digest
+from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RuntimeFailure
+from ansible_collections.tfleet.serving.plugins.module_utils.version_state import ensure_version
+from ansible_collections.tfleet.serving.plugins.module_utils.version_store import GOLDEN
+
+PROC = "/proc"
+GOLDEN_NAME = "golden.npz"
+
+
+class StepError(ModuleError):
+    """A step found the version, or the device, not as it must be."""
+
+
+class RolloutDevice(object):
+    """One model of one device in one rollout.
+
+    :param params: the options of the module ``rollout_host``.
+    :param server: a rollout_server.Server.
+    :param health: a function that returns device_facts.Device.health().
+    """
+
+    def __init__(self, params, server, health):
+        self.params = params
+        self.server = server
+        self.health = health
+        self.model, self.version, self.base = params["model"], params["version"], params["base_path"]
+        self.hold = Hold(self.base)
+        self.changed = False
+
+    def step(self, name):
+        """Do one step and return its result.
+
+        :raises ModuleError: what failed; ``log`` in its result holds the server's last lines where they may tell more.
+        """
+        try:
+            result = getattr(self, name)()
+        except ModuleError as error:
+            error.result.setdefault("log", self.server.log_lines() if name in ("gate", "promote", "check") else "")
+            error.result["changed"] = self.changed
+            raise
+        return dict(result, changed=self.changed)
+
+    # ---- look ----
+    def look(self):
+        """What is there, before anything is changed."""
+        held = self.hold.check(self.params["rollout"], self.params["supersede"])
+        seen = self.server.look()
+        if not seen["reachable"]:
+            raise StepError("No model server answers at %s, so there is nothing that could go on serving. Look with playbooks/status.yml, run "
+                            "playbooks/site.yml for this host, and then the rollout." % ", ".join(self.server.addresses), reason=seen["msg"])
+        mine = seen["models"].get(self.model, {"available": [], "labels": {}})
+        return {
+            # One that an earlier rollout moved aside need not travel again.
+            "there": any(self._is_release(os.path.join(self.base, *place)) for place in ((str(self.version),), (".aside", str(self.version)))),
+            "missing": [name for name in sorted(self.params["companions"]) if not self._companion_is(name)],
+            "versions": _numbers(self.base), "available": mine["available"],
+            "labels": {name: entry["labels"] for name, entry in seen["models"].items()},
+            "config_sha256": digest(self.server.config()), "held": held["rollout"] if held else None,
+        }
+
+    # ---- gate ----
+    def gate(self):
+        """Bring the version beside the one that is served, and measure it there."""
+        seen = self.params["seen"]
+        before_config = self.server.config()
+        if digest(before_config) != seen["config_sha256"]:
+            raise StepError("%s changed since the rollout looked at it: somebody else works on this device. Run the rollout again with "
+                            "-e rollout_resume=%s when they are done." % (self.server.config_file, self.params["rollout"]))
+        make_directories(self.base)
+        configs = self.params["configs"]
+        labels = seen["labels"].get(self.model, {})
+        held = self.hold.take(self.params["rollout"], self.params["by"], self.version, {
+            "config": before_config, "bridge": configs["bridge"], "back": configs["back"], "labels": labels, "versions": seen["versions"],
+        }, self.params["supersede"])
+        self._place_companions()
+        health = self.health()
+        old = held["before"]["labels"].get(PROVEN_LABEL) or next(iter(sorted(set(seen["available"]) - {self.version}, reverse=True)), None)
+        exchange = self._needs_exchange(seen, old)
+        interruption = None
+        self._put_in_place()
+        if exchange:
+            interruption = self._exchange(configs)
+        elif self.version not in seen["available"]:
+            # Where the declared policy does not load both, one that names them does; else the server finds the version by itself.
+            self.changed |= self.server.configure(configs["bridge"])
+        self._wait(self.version)
+        result = self._measure(None if exchange else old, health)
+        result["interruption_seconds"] = interruption
+        return result
+
+    def _needs_exchange(self, seen, old):
+        if self.version in seen["available"] or old is None or not self.params["memory_factor"]:
+            return False
+        files = self.params["release_bytes"]
+        needed = judge.memory_needed(files, self.params["memory_factor"])
+        available = memory_bytes(PROC, "MemAvailable")
+        if available >= needed:
+            return False
+        if not self.params["exchange_seconds"]:
+            raise StepError("%s of memory are available, and version %d needs about %s beside version %d (%s of files x rollout_memory_factor). Free some, or "
+                            "allow an interruption: rollout_exchange_seconds says how long this device may be without the model."
+                            % (human(available), self.version, human(needed), old, human(files)))
+        return True
+
+    def _exchange(self, configs):
+        begin = time.time()
+        self.changed |= self.server.configure(configs["alone"])
+        try:
+            self.server.wait(self.model, self.version, self.params["exchange_seconds"])
+            return round(time.time() - begin, 1)
+        except RuntimeFailure as failure:
+            raise StepError("Version %d was not AVAILABLE within the %d seconds that this device may be without the model (rollout_exchange_seconds): %s"
+                            % (self.version, self.params["exchange_seconds"], failure)) from failure
+
+    def _wait(self, version):
+        try:
+            self.server.wait(self.model, version, self.params["load_seconds"])
+        except RuntimeFailure as failure:
+            raise StepError("Version %d did not become AVAILABLE: %s" % (version, failure)) from failure
+
+    def _measure(self, old, before):
+        """Ask both versions in turns, so that both meet the same minute."""
+        golden, old_golden = self._golden(self.version), self._golden(old) if old is not None else None
+        if golden is None:
+            raise StepError("There are no golden answers of version %d of %s, so nothing would prove it. Name them in tfleet_models (golden:), or run "
+                            "playbooks/deploy.yml, which asks for none." % (self.version, self.model))
+        rounds, notes, worst = [], [], None
+        for _turn in range(self.params["rounds"]):
+            reference = None
+            if old_golden is not None and old != self.version:
+                try:
+                    reference = self.server.ask(self.model, old_golden, version=old)["p50"]
+                except RuntimeFailure as failure:
+                    notes.append("Version %d, which is served now, did not answer as recorded: %s" % (old, failure))
+            answer = self._ask("version %d" % self.version, golden, version=self.version)
+            rounds.append((reference, answer["p50"]))
+            worst = answer["worst_error"]
+        findings = judge.latency(rounds, self.params["latency_factor"], self.params["latency_slack_ms"], self.params["latency_budget_ms"])
+        after = self.health()
+        findings += judge.health(before, after, parse_size(self.params["swap_growth"], "rollout_swap_growth"), self.params["max_celsius"])
+        measured = {"old": old, "rounds": rounds, "worst_error": worst, "notes": notes[:1], "health": _short(before, after)}
+        if findings:
+            raise StepError("Version %d of %s does not pass. %s" % (self.version, self.model, " ".join(findings)), **measured)
+        return measured
+
+    def _ask(self, what, golden, **target):
+        try:
+            answer = self.server.ask(self.model, golden, **target)
+        except RuntimeFailure as failure:
+            raise StepError("Wrong or no answer by %s: %s" % (what, failure)) from failure
+        if answer["version"] != self.version:
+            raise StepError("By %s version %d answered, not version %d." % (what, answer["version"], self.version))
+        return answer
+
+    # ---- promote ----
+    def promote(self):
+        """Move the label canary, and when it answers, all others. A label can only point to what is loaded, so these are two steps."""
+        self._own_hold()
+        configs, golden = self.params["configs"], self._golden(self.version)
+        if FIRST_LABEL in self.params["labels"]:
+            self.changed |= self.server.configure(configs["canary"])
+            self._ask("the label %s" % FIRST_LABEL, golden, label=FIRST_LABEL)
+        self.changed |= self.server.configure(configs["stable"])
+        result = {"asked": {}}
+        for label in self._moved():
+            result["asked"][label] = self._ask("the label %s" % label, golden, label=label)["p50"]
+        # The counters from which the soak begins; kept on the device for whoever resumes.
+        self._note(counts=self.server.counts(self.model), health=self.health())
+        return result
+
+    # ---- check ----
+    def check(self):
+        """After the soak: still right, few errors, a device that is well; then the declared policy, and the device is let go."""
+        held = self._own_hold()
+        golden = self._golden(self.version)
+        for label in self._moved():
+            self._ask("the label %s" % label, golden, label=label)
+        result = {"requests": None, "errors": None}
+        findings = []
+        counts = self.server.counts(self.model)
+        if counts is not None and held.get("counts") is not None:
+            findings, result["requests"], result["errors"] = judge.errors(held["counts"], counts, self.params["error_share"])
+        after = self.health()
+        if held.get("health"):
+            findings += judge.health(held["health"], after, parse_size(self.params["swap_growth"], "rollout_swap_growth"), self.params["max_celsius"])
+        if findings:
+            raise StepError("Version %d of %s was not well after the soak. %s" % (self.version, self.model, " ".join(findings)), **result)
+        self.changed |= self.server.configure(self.params["configs"]["final"])
+        protect = sorted(set(self.params["labels"].values()) | {self.version})
+        kept = self._ensure(keep=self.params["keep"], protect=protect)
+        self.hold.release()
+        return dict(result, versions=kept["versions"], retired=kept["retired"])
+
+    # ---- rollback ----
+    def rollback(self):
+        """Give the labels back, take the version out of the server's sight, and leave model.config as it was."""
+        held = self.hold.check(self.params["rollout"], self.params["supersede"])
+        if held is None:
+            return {"returned_to": None, "note": "This device was not changed by the rollout, or is back already."}
+        before = held["before"]
+        labels = before["labels"]
+        reachable = self.server.look()["reachable"]
+        if not reachable:
+            # It reads its files when it starts: they must be those of before.
+            self.server.write(before["config"])
+            self.changed = True
+        elif self.server.config() != before["config"]:
+            self._labels_back(before, labels)
+        result = self._set_aside(labels)
+        if reachable:
+            self.changed |= self.server.configure(before["config"])
+            result["answers"] = self._prove(labels)
+        self.hold.release()
+        return dict(result, returned_to=labels.get(PROVEN_LABEL), server="reachable" if reachable else "not reachable")
+
+    def _labels_back(self, before, labels):
+        seen = self.server.look()["models"].get(self.model, {"available": []})
+        if labels and not set(labels.values()) <= set(seen["available"]):
+            # An exchange unloaded them: they have to be loaded before anything points to them.
+            self.changed |= self.server.configure(before["back"])
+            for version in sorted(set(labels.values())):
+                self._wait(version)
+        self.changed |= self.server.configure(before["bridge"])
+
+    def _set_aside(self, labels):
+        if self.version in labels.values():
+            return {"aside": None, "note": "Version %d had labels before this rollout, so it stays." % self.version}
+        if str(self.version) not in os.listdir(self.base):
+            return {"aside": None}
+        log = self.server.log_lines()
+        reason = "Rolled back by the rollout %s: %s" % (self.params["rollout"], self.params["reason"])
+        self._ensure(state="aside", reason=reason + ("\nThe last lines of the server:\n" + log if log else ""))
+        return {"aside": os.path.join(self.base, ".aside")}
+
+    def _prove(self, labels):
+        """Ask by the labels that are back; a version without golden answers cannot be asked."""
+        answers = {}
+        for label, version in sorted(labels.items()):
+            golden = self._golden(version)
+            if golden is None:
+                continue
+            try:
+                answers[label] = self.server.ask(self.model, golden, label=label)["version"]
+            except RuntimeFailure as failure:
+                raise ServerError("The label %s is back on version %d, but that does not answer as it should: %s" % (label, version, failure)) from failure
+        return answers
+
+    # ---- what the steps share ----
+    def _own_hold(self):
+        held = self.hold.check(self.params["rollout"])
+        if held is None:
+            raise StepError("This device is not held by the rollout %s: it did not pass the gate, or was rolled back. Begin again with -e rollout_resume=%s."
+                            % (self.params["rollout"], self.params["rollout"]))
+        return held
+
+    def _note(self, **more):
+        held = dict(self.hold.read(), **more)
+        write_atomically(self.hold.path, canonical_json(held), mode=0o640)
+
+    def _moved(self):
+        """Labels that shall point to the new version, the one that is watched first at the front."""
+        return sorted((label for label, version in self.params["labels"].items() if version == self.version), key=lambda label: (label != PROVEN_LABEL, label))
+
+    def _put_in_place(self):
+        src = self.params["src"]
+        there = self._is_release(os.path.join(self.base, str(self.version)))
+        self._ensure(src=None if there or not os.path.exists(src) else src)
+
+    def _ensure(self, **desired):
+        params = {"base_path": self.base, "model": self.model, "version": self.version, "src": None, "state": "present", "reason": "", "keep": 0, "protect": []}
+        params.update((key, self.params[key]) for key in ("owner", "group", "mode", "hardware_class", "reserve_bytes", "trusted_keys"))
+        params.update(desired)
+        result = ensure_version(params, False)
+        self.changed |= result["changed"]
+        return result
+
+    def _is_release(self, directory):
+        """Whether the directory has the manifest of the release that is rolled out."""
+        path = os.path.join(directory, manifests.NAME)
+        return os.path.isfile(path) and sha256_file(path) == self.params["manifest_sha256"]
+
+    def _golden(self, version):
+        path = os.path.join(self.base, GOLDEN, str(version), GOLDEN_NAME)
+        return path if os.path.isfile(path) else None
+
+    def _companion_is(self, name):
+        path = os.path.join(self.base, GOLDEN, str(self.version), name)
+        return os.path.isfile(path) and sha256_file(path) == self.params["companions"][name]
+
+    def _place_companions(self):
+        """Put what came with the version beside it: golden answers, sample picture, names of the classes."""
+        directory = os.path.join(self.base, GOLDEN, str(self.version))
+        for name, src in sorted(self.params["arrived"].items()):
+            if self._companion_is(name):
+                continue
+            if sha256_file(src) != self.params["companions"][name]:
+                raise StepError("%s arrived damaged at %s. Run the rollout again with -e rollout_resume=%s." % (name, src, self.params["rollout"]))
+            make_directories(directory)
+            with open(src, "rb") as source, replacing(os.path.join(directory, name)) as target:
+                shutil.copyfileobj(source, target)
+            self.changed = True
+
+
+def _numbers(base):
+    try:
+        return sorted(int(name) for name in os.listdir(base) if name.isdigit())
+    except FileNotFoundError:
+        return []
+
+
+def _short(before, after):
+    """What of the device's health belongs into the ledger."""
+    memory = [(reading["memory"] or {}).get("available_bytes") for reading in (before, after)]
+    return {
+        "available_bytes": memory,
+        "swap_used_bytes": [sum(area["used_bytes"] for area in reading["swap"] or ()) for reading in (before, after)],
+        "celsius": max([zone["celsius"] for zone in after["thermal"] or ()] or [None], key=lambda value: value or 0),
+        "over_current": after["over_current"], "throttling": after["throttling"],
+    }

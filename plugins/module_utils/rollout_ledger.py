@@ -1,0 +1,116 @@
+# Copyright: the tfleet authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The ledger of a rollout: an append-only file of JSON lines, one for each host and step, and what follows from them.
+
+The first line is the plan and holds all that is needed to go on from another machine. A line is on the disk before the next step
+begins, so whatever happens to the controller, the ledger knows at least as much as was done. A line that a crash cut off is the last one
+and is dropped. Several processes (Ansible's forks) append at once: each line is one write under the file's lock.
+"""
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections import OrderedDict
+from typing import Any, Dict, List
+
+from ansible_collections.tfleet.serving.plugins.module_utils.durable import fsync_path, make_directories
+from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+
+NAME = "ledger.jsonl"
+FORMAT = 1
+
+
+class LedgerError(ModuleError):
+    """The ledger cannot be used: why, and what to do."""
+
+
+class Ledger:
+    """One rollout's record.
+
+    :param directory: absolute path of the rollout's directory on the controller.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.path = os.path.join(directory, NAME)
+
+    def create(self, plan: Dict[str, Any]) -> None:
+        """Begin a new ledger with its plan.
+
+        :raises LedgerError: there is one already.
+        """
+        make_directories(self.directory, 0o700)
+        try:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        except FileExistsError:
+            raise LedgerError("%s is there already. Resume it with -e rollout_resume=%s, or wait a second for another id."
+                              % (self.path, os.path.basename(self.directory))) from None
+        os.close(descriptor)
+        fsync_path(self.directory)
+        self.append(dict(plan, step="plan", format=FORMAT))
+
+    def append(self, line: Dict[str, Any]) -> None:
+        """Add one line and wait until it is on the disk. A cut-off line of an earlier crash is removed first."""
+        record = OrderedDict([("time", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))])
+        record.update(line)
+        content = (json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(", ", ": ")) + "\n").encode("utf-8")
+        try:
+            stream = open(self.path, "r+b")
+        except FileNotFoundError:
+            raise LedgerError("There is no ledger %s. Begin a rollout, or name the directory that holds it." % self.path) from None
+        with stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            # What a killed run left of a line would damage this one.
+            stream.truncate(_whole_bytes(stream))
+            stream.seek(0, os.SEEK_END)
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def read(self) -> List[Dict[str, Any]]:
+        """Return the lines, the plan first, without one that was cut off.
+
+        :raises LedgerError: there is none, or a line inside it is damaged.
+        """
+        try:
+            with open(self.path, "rb") as stream:
+                content = stream.read()
+        except FileNotFoundError:
+            raise LedgerError("There is no ledger %s. The rollouts that are known here: %s."
+                              % (self.path, ", ".join(known(os.path.dirname(self.directory))) or "none")) from None
+        lines = []
+        for number, line in enumerate(content.split(b"\n")[:-1], 1):
+            try:
+                lines.append(json.loads(line.decode("utf-8"), object_pairs_hook=OrderedDict))
+            except ValueError:
+                raise LedgerError("Line %d of %s is damaged. Nothing was changed. Restore the file from a copy; without it begin a new rollout: "
+                                  "hosts that have the version already are only checked." % (number, self.path)) from None
+        if not lines or lines[0].get("step") != "plan":
+            raise LedgerError("%s does not begin with a plan. Nothing was changed. Begin a new rollout." % self.path)
+        if lines[0].get("format") != FORMAT:
+            raise LedgerError("%s has format %s, this tfleet reads %d. Use the tfleet that began the rollout."
+                              % (self.path, lines[0].get("format"), FORMAT))
+        return lines
+
+
+def _whole_bytes(stream: Any) -> int:
+    """Where the last whole line ends."""
+    end = stream.seek(0, os.SEEK_END)
+    position = end
+    while position:
+        step = min(position, 4096)
+        position -= step
+        stream.seek(position)
+        found = stream.read(step).rfind(b"\n")
+        if found >= 0:
+            return position + found + 1
+    return 0
+
+
+def known(root: str) -> List[str]:
+    """Return the ids of the rollouts under a directory, oldest first."""
+    with contextlib.suppress(OSError):
+        names = [name for name in os.listdir(root) if os.path.exists(os.path.join(root, name, NAME))]
+        return sorted(names, key=lambda name: os.stat(os.path.join(root, name, NAME)).st_mtime)
+    return []

@@ -1,0 +1,137 @@
+# Copyright: the tfleet authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""One rollout of a model at a time: a lock on the controller, and a hold on each device.
+
+The controller's lock names the process of the run: one whose process is gone is stale and is taken over. A device's hold names the rollout and stays over
+a killed controller, because the device may be half way; it also keeps what the device has to return to, so that any machine can roll it back.
+"""
+import json
+import os
+import platform
+import time
+from typing import Any, Dict, Optional
+
+from ansible_collections.tfleet.serving.plugins.module_utils.durable import canonical_json, fsync_path, make_directories, write_atomically
+from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.lock import alone_in
+from ansible_collections.tfleet.serving.plugins.module_utils.process import boot_id, status_of
+
+HOLD = ".rollout.json"
+LOCK_SECONDS = 30
+
+
+class RolloutLockError(ModuleError):
+    """Another rollout is at work: which, whose, since when, and the ways out."""
+
+
+class ControllerLock(object):
+    """The lock of one model on this controller.
+
+    :param root: directory of all rollouts.
+    """
+
+    def __init__(self, root: str, model: str) -> None:
+        self.root = root
+        self.model = model
+        self.path = os.path.join(root, "%s.lock" % model)
+
+    def take(self, rollout: str, pid: int, by: str) -> Optional[str]:
+        """Take it for the process ``pid`` (that of ansible-playbook); returns the rollout whose run was found dead, None if there was none.
+
+        :raises RolloutLockError: a living run has it.
+        """
+        make_directories(self.root, 0o700)
+        with alone_in(self.root, LOCK_SECONDS):
+            held = self.holder()
+            if held is not None and _alive(held) and held["pid"] != pid:
+                raise RolloutLockError(
+                    "The rollout %s of %s goes on now, in process %d on %s, begun by %s at %s. Wait for it, or end it with Ctrl-C there and go on with "
+                    "-e rollout_resume=%s." % (held["rollout"], self.model, held["pid"], held["host"], held["by"], held["since"], held["rollout"]))
+            status = status_of(pid)
+            record = {"rollout": rollout, "pid": pid, "start_time": status.start_time if status else 0, "boot_id": boot_id(), "host": platform.node(),
+                      "by": by, "since": now()}
+            write_atomically(self.path, canonical_json(record), mode=0o600)
+        return held["rollout"] if held is not None and held["pid"] != pid else None
+
+    def release(self, rollout: str) -> None:
+        """Give it back if it is this rollout's."""
+        if not os.path.isdir(self.root):
+            return
+        with alone_in(self.root, LOCK_SECONDS):
+            held = self.holder()
+            if held is not None and held["rollout"] == rollout:
+                os.unlink(self.path)
+                fsync_path(self.root)
+
+    def holder(self) -> Optional[Dict[str, Any]]:
+        """What the lock says, None if nobody has it."""
+        return _read(self.path)
+
+
+def _alive(held):
+    if held["host"] != platform.node():
+        # A directory that several controllers share: nobody here can tell.
+        return True
+    status = status_of(held["pid"])
+    return held["boot_id"] == boot_id() and status is not None and status.start_time == held["start_time"]
+
+
+class Hold(object):
+    """What a rollout has written about itself beside the versions of a model on a device.
+
+    :param base_path: directory of the model's versions.
+    """
+
+    def __init__(self, base_path: str) -> None:
+        self.path = os.path.join(base_path, HOLD)
+
+    def read(self) -> Optional[Dict[str, Any]]:
+        """The hold, None if no rollout has the device."""
+        return _read(self.path)
+
+    def check(self, rollout: str, supersede: str = "") -> Optional[Dict[str, Any]]:
+        """Return this rollout's hold, or that of the rollout it takes over, None if nobody has the device.
+
+        :raises RolloutLockError: another rollout has it.
+        """
+        held = self.read()
+        if held is None or held["rollout"] == rollout or held["rollout"] == supersede:
+            return held
+        raise RolloutLockError(
+            "This device is held by the rollout %s to version %d, begun by %s at %s (%s). If that goes on, wait for it. If its controller is gone, finish it "
+            "from any machine that has its ledger with -e rollout_resume=%s. If nobody will, begin this rollout with -e rollout_supersede=%s: it starts from "
+            "what the device had before." % (held["rollout"], held["version"], held["by"], held["since"], self.path, held["rollout"], held["rollout"]),
+            held_by=held["rollout"])
+
+    def take(self, rollout: str, by: str, version: int, before: Dict[str, Any], supersede: str = "") -> Dict[str, Any]:
+        """Hold the device; what it was before the first rollout that held it stays written. Returns the hold.
+
+        :raises RolloutLockError: another rollout has it.
+        """
+        held = self.check(rollout, supersede)
+        if held is not None and held["rollout"] == rollout:
+            return held
+        record = {"format": 1, "rollout": rollout, "by": by, "since": now(), "version": version, "before": held["before"] if held else before}
+        write_atomically(self.path, canonical_json(record), mode=0o640)
+        return record
+
+    def release(self) -> None:
+        """Let the device go."""
+        if os.path.lexists(self.path):
+            os.unlink(self.path)
+            fsync_path(os.path.dirname(self.path))
+
+
+def now() -> str:
+    """The time in UTC, as it stands in all files of a rollout."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as stream:
+            return json.loads(stream.read().decode("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise RolloutLockError("%s cannot be read. Look into it, and remove it if no rollout of this model goes on." % path) from None

@@ -1,0 +1,107 @@
+# Copyright: the tfleet authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""How a rollout ended, in sentences and as the data of its report. Pure: lines of a ledger in, values out."""
+import calendar
+import time
+from collections import OrderedDict
+from typing import Any, Dict, List, Sequence
+
+from ansible_collections.tfleet.serving.plugins.module_utils import rollout_state as states
+
+# Words for a host's status in sentences and tables.
+WORDS = OrderedDict([
+    (states.DONE, "on the new version"), (states.ROLLED_BACK, "rolled back"), (states.OWED, "rollback owed"), ("failed", "failed, not rolled back"),
+    ("unreachable", "not reached"), ("promoted", "promoted, not yet checked"), ("gated", "loaded, not promoted"), ("staged", "staged"),
+    (states.PENDING, "not begun"),
+])
+
+
+def summary(state: states.State) -> Dict[str, Any]:
+    """Return {"outcome", "counts", "sentences"}: done if every host has the version, stopped, or incomplete."""
+    counts: Dict[str, int] = OrderedDict()
+    for status, _words in WORDS.items():
+        number = len(state.named(status))
+        if number:
+            counts[status] = number
+    total = len(state.hosts)
+    name, rollout = state.plan["model"], state.plan["rollout"]
+    if counts.get(states.DONE, 0) == total:
+        return {"outcome": "done", "counts": counts, "sentences": ["All %d hosts serve %s from this rollout." % (total, name)]}
+    sentences = ["%d of %d hosts serve %s from this rollout: %s." % (
+        counts.get(states.DONE, 0), total, name, ", ".join("%d %s" % (number, WORDS[status]) for status, number in counts.items()))]
+    for host in state.hosts.values():
+        if host.failure is not None:
+            sentences.append("%s failed in step %s: %s" % (host.name, host.failure["step"], host.failure.get("msg", "")))
+    if state.stopped:
+        sentences.append("The rollout was stopped. %s" % state.stopped.split(" may be.")[0] + (" may be." if " may be." in state.stopped else ""))
+    if state.owed():
+        sentences.append("These hosts still have to be rolled back: %s. Do it with -e rollout_resume=%s as soon as they can be reached."
+                         % (", ".join(state.owed()), rollout))
+    left = [host.name for host in state.hosts.values() if host.waiting]
+    if left and state.stopped:
+        sentences.append("Find out why before you go on; then begin a new rollout, or raise the budget and go on with -e rollout_resume=%s." % rollout)
+    elif left:
+        sentences.append("Go on with -e rollout_resume=%s when %s can be reached." % (rollout, ", ".join(left[:8]) + (" and others" if len(left) > 8 else "")))
+    return {"outcome": "stopped" if state.stopped else "incomplete", "counts": counts, "sentences": sentences}
+
+
+def report(lines: Sequence[Dict[str, Any]], state: states.State) -> Dict[str, Any]:
+    """Return what the page of a rollout shows.
+
+    :returns: ``rollout``, ``model``, ``by``, ``outcome``, ``counts`` [{status, words, number}], ``sentences``, ``seconds`` (whole length), ``ticks``,
+        ``waves`` [{number, kind, hosts, bars}] whose bars are {host, step, outcome, start, seconds} with start in seconds from the beginning, ``hosts``
+        (table), ``failures`` and ``decisions``.
+    """
+    told = summary(state)
+    begin = _seconds(lines[0])
+    end = max(_seconds(line) for line in lines)
+    length = max(1, end - begin)
+    waves = []
+    for wave in state.plan["waves"]:
+        bars = []
+        for name in wave["hosts"]:
+            for line in state.hosts[name].lines:
+                stop = _seconds(line) - begin
+                bars.append({"host": name, "step": line["step"], "outcome": line["outcome"], "start": max(0, stop - line.get("seconds", 0)),
+                             "seconds": line.get("seconds", 0)})
+        waves.append({"number": wave["number"], "kind": wave["kind"], "hosts": wave["hosts"], "bars": bars})
+    return {
+        "rollout": state.plan["rollout"], "model": state.plan["model"], "by": state.plan["by"], "begun": lines[0]["time"], "outcome": told["outcome"],
+        "counts": [{"status": status, "words": WORDS[status], "number": number} for status, number in told["counts"].items()],
+        "sentences": told["sentences"], "seconds": length, "ticks": _ticks(length), "waves": waves, "hosts": [_row(host) for host in state.hosts.values()],
+        "failures": [_failure(host) for host in state.hosts.values() if host.failure is not None or host.unreachable],
+        "decisions": [{"wave": line["wave"], "after": line["after"], "verdict": line["verdict"], "reason": line["reason"], "time": line["time"]}
+                      for line in lines if line["step"] == "decision"],
+    }
+
+
+def _row(host: states.Host) -> Dict[str, Any]:
+    gate = (next((line for line in reversed(host.lines) if line["step"] == "gate"), None) or {}).get("detail", {})
+    check = (next((line for line in reversed(host.lines) if line["step"] == "check"), None) or {}).get("detail", {})
+    stage = (next((line for line in host.lines if line["step"] == "stage" and line.get("detail", {}).get("transport")), None) or {}).get("detail", {})
+    rounds = gate.get("rounds") or []
+    old = [pair[0] for pair in rounds if pair[0] is not None]
+    return {
+        "host": host.name, "wave": host.wave, "version": host.version, "status": host.status, "words": WORDS[host.status],
+        "old_ms": min(old) if old else None, "new_ms": min(pair[1] for pair in rounds) if rounds else None,
+        "requests": check.get("requests"), "errors": check.get("errors"), "sent": (stage.get("transport") or {}).get("bytes_sent"),
+        "seconds": sum(line.get("seconds", 0) for line in host.lines),
+    }
+
+
+def _failure(host: states.Host) -> Dict[str, Any]:
+    line = host.failure or host.last or {}
+    back = next((entry for entry in reversed(host.lines) if entry["step"] == states.ROLLBACK), None)
+    return {"host": host.name, "step": line.get("step"), "outcome": line.get("outcome"), "msg": line.get("msg", ""), "time": line.get("time"),
+            "log": (line.get("detail") or {}).get("log", ""), "rollback": back["outcome"] if back else None, "rollback_msg": (back or {}).get("msg", "")}
+
+
+def _seconds(line: Dict[str, Any]) -> float:
+    return calendar.timegm(time.strptime(line["time"], "%Y-%m-%dT%H:%M:%SZ"))
+
+
+def _ticks(length: float) -> List[Dict[str, Any]]:
+    """Marks of the time line: at most eight, at round times."""
+    step = next((size for size in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400) if length / size <= 8), 7 * 86400)
+    return [{"at": at, "label": "%d s" % at if step < 60 else "%d min" % (at // 60) if step < 3600 else "%d h" % (at // 3600)}
+            for at in range(0, int(length) + 1, step)]

@@ -1,0 +1,115 @@
+# Copyright: the tfleet authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""The variables ``rollout_*`` of an inventory: their defaults and their rules. Pure functions, used on the controller."""
+import difflib
+import os
+import re
+from collections import OrderedDict
+from typing import Any, Dict, Mapping
+
+from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+
+POLICIES = ("host", "wave", "all")
+APPROVALS = ("none", "file", "prompt")
+
+# What a person may set, with the value that holds otherwise. docs/rollout.md explains each.
+DEFAULTS: Dict[str, Any] = OrderedDict([
+    ("rollout_canaries", "one_of_each_class"),
+    ("rollout_waves", ["10%", "50%", "100%"]),
+    ("rollout_site_share", 50),
+    ("rollout_soak_seconds", 60),
+    ("rollout_hours", ""),
+    ("rollout_approval", "none"),
+    ("rollout_budget_hosts", None),
+    ("rollout_budget_percent", None),
+    ("rollout_budget_unreachable", "10%"),
+    ("rollout_rollback", "wave"),
+    ("rollout_load_seconds", 120),
+    ("rollout_step_seconds", 600),
+    ("rollout_rounds", 3),
+    ("rollout_latency_factor", 2.0),
+    ("rollout_latency_slack_ms", 20),
+    ("rollout_error_share", 0.01),
+    ("rollout_memory_factor", 2.0),
+    ("rollout_exchange_seconds", 0),
+    ("rollout_swap_growth", "256M"),
+    ("rollout_max_celsius", 0),
+])
+# What names one rollout, on the command line.
+ARGUMENTS = ("rollout_model", "rollout_version", "rollout_resume", "rollout_supersede")
+# What the playbook itself sets.
+_OWN = ("rollout_step", "rollout_item", "rollout_seen", "rollout_order", "rollout_sizes", "rollout_control", "rollout_verdict",
+        "rollout_settings", "rollout_end")
+
+
+class SettingsError(ModuleError):
+    """A variable makes no sense: which one, and what to write instead."""
+
+
+def settings(variables: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return all of DEFAULTS, checked, from a host's variables.
+
+    :raises SettingsError: a name that is unknown, or a value that is none.
+    """
+    known = list(DEFAULTS) + list(ARGUMENTS) + list(_OWN)
+    for name in sorted(variables):
+        if name.startswith("rollout_") and name not in known:
+            near = difflib.get_close_matches(name, list(DEFAULTS) + list(ARGUMENTS), 1)
+            raise SettingsError("%s is unknown to tfleet. %s" % (name, "Did you mean %s?" % near[0] if near else "docs/rollout.md lists the variables."))
+    result = OrderedDict((name, variables.get(name, default)) for name, default in DEFAULTS.items())
+    for name, lowest, highest in (("rollout_site_share", 1, 100), ("rollout_soak_seconds", 0, 7 * 86400), ("rollout_load_seconds", 1, 86400),
+                                  ("rollout_step_seconds", 10, 86400), ("rollout_rounds", 1, 100), ("rollout_exchange_seconds", 0, 86400)):
+        result[name] = int(_number(name, result[name], lowest, highest))
+    for name, lowest, highest in (("rollout_latency_factor", 1, 1000), ("rollout_latency_slack_ms", 0, 60000), ("rollout_error_share", 0, 1),
+                                  ("rollout_memory_factor", 0, 100), ("rollout_max_celsius", 0, 200)):
+        result[name] = _number(name, result[name], lowest, highest)
+    result["rollout_rollback"] = _one_of("rollout_rollback", result["rollout_rollback"], POLICIES)
+    result["rollout_approval"] = _one_of("rollout_approval", result["rollout_approval"], APPROVALS)
+    if isinstance(result["rollout_waves"], (str, int)):
+        result["rollout_waves"] = [result["rollout_waves"]]
+    return result
+
+
+def count_of(name: str, value: Any, total: int) -> int:
+    """Return how many hosts a number (5) or a percentage ("10%") of ``total`` hosts is; a percentage above 0 is at least one host.
+
+    :raises SettingsError: it is neither.
+    """
+    percent = re.match(r"([0-9]+(?:\.[0-9]+)?)\s*%\Z", value) if isinstance(value, str) else None
+    if percent and float(percent.group(1)) <= 100:
+        share = float(percent.group(1))
+        return max(1, int(share * total / 100.0)) if share else 0
+    if isinstance(value, str) and re.match(r"[0-9]+\Z", value):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise SettingsError('%s: %r is neither a number of hosts (5) nor a percentage ("10%%").' % (name, value))
+
+
+def _number(name, value, lowest, highest):
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if isinstance(value, bool) or not lowest <= number <= highest:
+        raise SettingsError("%s must be a number from %g to %g, not %r." % (name, lowest, highest, value))
+    return number
+
+
+def _one_of(name, value, choices):
+    # YAML reads `none` as text, and `no` as a boolean: neither is a choice that anybody means by it.
+    if value not in choices:
+        raise SettingsError("%s must be one of %s, not %r." % (name, ", ".join(choices), value))
+    return value
+
+
+def root_of(work_dir: str) -> str:
+    """Return the directory of the rollouts' ledgers on the controller."""
+    return os.path.join(work_dir, "rollouts")
+
+
+def device_settings(checked: Dict[str, Any]) -> Dict[str, Any]:
+    """Return those settings that the steps on a device need, without their prefix; a default where one is not given."""
+    names = ("rollout_load_seconds", "rollout_rounds", "rollout_latency_factor", "rollout_latency_slack_ms", "rollout_error_share",
+             "rollout_memory_factor", "rollout_exchange_seconds", "rollout_swap_growth", "rollout_max_celsius")
+    return {name[len("rollout_"):]: checked.get(name, DEFAULTS[name]) for name in names}
