@@ -1,6 +1,6 @@
 """The repositories of the test hosts, run in a container that is thrown away: python3 repositories.py OUT
 
-OUT/debian        what the distribution's engine needs, from the distribution, so that hosts ask nobody
+OUT/debian        what the distribution's engine and Ansible's Docker modules need, from the distribution, so that hosts ask nobody
 OUT/docker        that same engine under the names and versions of Docker's own packages
 OUT/nvidia/amd64  stand-ins for the container toolkit, whose runtime and hook work as far as containers can without a GPU
 OUT/jetson/*      stand-ins for the packages of the L4T repository of JetPack 6, and OUT/nano/* of JetPack 4
@@ -55,7 +55,7 @@ def run(*argv):
 
 def debian(out):
     options = ["-o", f"Dir::Cache::archives={out}", "-o", "APT::Sandbox::User=root"]
-    run("apt-get", "install", "--yes", "-qq", "--no-install-recommends", "--download-only", *options, "docker.io", "iptables")
+    run("apt-get", "install", "--yes", "-qq", "--no-install-recommends", "--download-only", *options, "docker.io", "iptables", "python3-requests")
     shutil.rmtree(out / "partial")
     (out / "lock").unlink()
 

@@ -69,3 +69,7 @@ def test_the_swap_file_is_in_use_and_in_fstab_once(host):
 @machine_wide
 def test_the_kernel_swaps_as_declared(host):
     assert host.check_output("cat /proc/sys/vm/swappiness") == "13"
+
+
+def test_ansibles_docker_modules_have_what_they_need(host):
+    assert host.run("/usr/bin/python3 -c 'import requests'").rc == 0

@@ -58,3 +58,7 @@ def test_gpus_and_the_runtime_work_and_the_default_runtime_is_dockers_own(host, 
         done = container(*options)
         assert done.rc == 0, done.stderr
     assert host.file("/run/nvidia-container-runtime-hook.asked").exists
+
+
+def test_ansibles_docker_modules_have_what_they_need(host):
+    assert host.run("/usr/bin/python3 -c 'import requests'").rc == 0
