@@ -80,9 +80,9 @@ def native(device, tmp_path_factory):
             folder = "%s/%s" % (device.folder, name)
             assert device.tfleet("export", graph, folder, "--signatures", json.dumps({"serving_default": DEMO[name]}))["ok"]
         else:
-            here = tmp_path_factory.mktemp("native") / name
-            subprocess.run([sys.executable, ARCHITECTURES, name, here], check=True)
-            folder = device.put(here)
+            here = tmp_path_factory.mktemp("native")
+            subprocess.run([sys.executable, ARCHITECTURES, here, name], check=True)
+            folder = device.put(here / name)
         made[name] = folder
         return folder
 

@@ -15,6 +15,7 @@ HERE = pathlib.Path(__file__).parent
 CHECKOUT = HERE.parents[1]
 ARCHITECTURES = CHECKOUT / "tests/unit/runtime/convert/variants/architectures.py"
 DETECTIONS = ("num_detections", "detection_boxes", "detection_scores", "detection_classes")
+USED = ("mobilenet_v2", "ssd", "faster_rcnn")
 DEMO = {
     "digits": {"inputs": {"images": "images:0"}, "outputs": {"scores": "scores:0", "classes": "classes:0"}},
     "digits_detector": {"inputs": {"image_tensor": "image_tensor:0"}, "outputs": {name: name + ":0" for name in DETECTIONS}},
@@ -86,34 +87,67 @@ def stand_in(environment):
 @pytest.fixture(scope="session")
 def native(tmp_path_factory, tfleet):
     """``native(name)``: the SavedModel of a demo model or of an architecture, made once."""
-    made = {}
+    folder, made = tmp_path_factory.mktemp("native"), {}
 
     def make(name):
-        if name in made:
-            return made[name]
-        folder = str(tmp_path_factory.mktemp("native") / name)
-        if name in DEMO:
+        place = str(folder / name)
+        if name in DEMO and name not in made:
             graph = CHECKOUT / "models" / name / "1" / "frozen_graph.pb"
-            answer = tfleet("export", graph, folder, "--signatures", json.dumps({"serving_default": DEMO[name]}))
+            answer = tfleet("export", graph, place, "--signatures", json.dumps({"serving_default": DEMO[name]}))
             assert answer["ok"], answer
-        else:
-            status, _out, err = run([sys.executable, ARCHITECTURES, name, folder])
+            made[name] = place
+        elif name not in made:
+            # By the TensorFlow of the tests, in one process for all of them.
+            status, _out, err = run([sys.executable, ARCHITECTURES, folder, *USED])
             assert status == 0, err
-        made[name] = folder
-        return folder
+            made.update((used, str(folder / used)) for used in USED)
+        return made[name]
 
     return make
 
 
-@pytest.fixture
-def convert(environment, stand_in, tmp_path):
-    """``convert(source, precision, options)``: what tests/tftrt/converting.py says of a conversion with the stand-in."""
+@pytest.fixture(scope="session")
+def plan(tfleet, native):
+    """``plan(name, *options)``: what the command answers, asked once for all who look at it."""
+    made = {}
+
+    def call(name, *options):
+        if (name, options) not in made:
+            made[name, options] = tfleet("plan", native(name), *options)
+        return made[name, options]
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def converting(environment, stand_in):
+    """tests/tftrt/converting.py, with one TensorFlow for all conversions: ``converting(task)`` is what it says of one."""
+    library = dict(environment, LD_LIBRARY_PATH=stand_in("8.6.1"), TF_CPP_MIN_LOG_LEVEL="2")
+    process = subprocess.Popen([sys.executable, HERE / "converting.py"], env=library, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def call(task):
+        process.stdin.write(json.dumps(task) + "\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        assert line, "converting.py ended: its standard error says why"
+        return json.loads(line)
+
+    yield call
+    process.stdin.close()
+    process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def convert(converting, tmp_path_factory):
+    """``convert(source, precision, options)``: what came of a conversion with the stand-in, made once for all who look at it. ``built`` is its folder."""
+    made = {}
 
     def call(source, precision="FP32", **options):
-        task = json.dumps({"source": source, "built": str(tmp_path / "built"), "precision": precision, "options": options})
-        library = dict(environment, LD_LIBRARY_PATH=stand_in("8.6.1"), TF_CPP_MIN_LOG_LEVEL="2")
-        status, out, err = run([sys.executable, HERE / "converting.py"], library, task)
-        assert status == 0, err[-4000:]
-        return json.loads(out.splitlines()[-1])
+        key = json.dumps([source, precision, options], sort_keys=True)
+        if key not in made:
+            built = str(tmp_path_factory.mktemp("converted") / "built")
+            task = {"source": source, "built": built, "precision": precision, "options": options}
+            made[key] = dict(converting(task), built=built)
+        return made[key]
 
     return call

@@ -2,6 +2,10 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -79,9 +83,8 @@ def test_what_cannot_be_converted(convert, native, options, part):
     assert part in convert(native(MOBILENET), **options)["error"]
 
 
-def test_the_converted_graph_is_a_saved_model(convert, native, tmp_path, tfleet):
-    convert(native(MOBILENET))
-    answer = tfleet("inspect", str(tmp_path / "built"))
+def test_the_converted_graph_is_a_saved_model(convert, native, tfleet):
+    answer = tfleet("inspect", convert(native(MOBILENET))["built"])
     assert answer["meta_graphs"][0]["signatures"]["serving_default"]["inputs"]["images"]["shape"] == [-1, 96, 96, 3]
     assert answer["meta_graphs"][0]["ops"]["TRTEngineOp"] >= 1
 
@@ -114,8 +117,8 @@ def test_no_gpu(tfleet, native, tmp_path, stand_in):
 # Plans
 
 
-def test_plan_of_a_classifier(tfleet, native):
-    answer = tfleet("plan", native(MOBILENET), "--precision", "FP16")
+def test_plan_of_a_classifier(plan):
+    answer = plan(MOBILENET, "--precision", "FP16")
     assert answer["ok"] and answer["tensorrt"] == "8.6.1" and "no engine was built" in answer["estimate"]
     assert len(answer["segments"]) >= 1 and answer["nodes"]["share"] > 0.8 and answer["flops"]["share"] > 0.95
     # By hand: about 10.6 million multiplications at 96 x 96 and alpha 0.35 (two operations each), and the rest.
@@ -123,37 +126,35 @@ def test_plan_of_a_classifier(tfleet, native):
     assert sum(segment["flops"] for segment in answer["segments"]) == answer["flops"]["taken"]
 
 
-def test_plan_grows_with_the_batch(tfleet, native):
-    one, four = (tfleet("plan", native(MOBILENET), "--batch-sizes", size)["flops"]["total"] for size in ("1", "4"))
-    assert four == pytest.approx(4 * one, rel=0.01)
+def test_plan_grows_with_the_batch_and_int8_needs_no_data(plan):
+    one, four = plan(MOBILENET, "--precision", "FP16"), plan(MOBILENET, "--precision", "INT8", "--batch-sizes", "4")
+    assert four["precision"] == "INT8"
+    assert four["flops"]["total"] == pytest.approx(4 * one["flops"]["total"], rel=0.01)
 
 
 @pytest.mark.parametrize("name", ["ssd", "faster_rcnn"])
-def test_plan_of_a_detector(tfleet, native, name):
-    answer = tfleet("plan", native(name))
+def test_plan_of_a_detector(plan, name):
+    answer = plan(name)
     assert answer["segments"] and answer["flops"]["share"] > 0.3
     assert any(entry["op"].startswith("NonMaxSuppression") for entry in answer["left"])
     assert "nms_on_cpu" in [entry["code"] for entry in answer["advice"]]
 
 
-def test_plan_of_the_demo_models(tfleet, native):
-    for name, shape in (("digits", "images=1x8x8x1"), ("digits_detector", "image_tensor=1x96x96x3")):
-        answer = tfleet("plan", native(name), "--shape", shape)
-        assert answer["ok"] and answer["nodes"]["total"] > 5, answer
-    uncounted = tfleet("plan", native("digits_detector"))
-    assert uncounted["flops"]["share"] is None and "an engine has fixed sizes" in uncounted["notes"][0]
+@pytest.mark.parametrize(("name", "shape"), [("digits", "images=1x8x8x1"), ("digits_detector", "image_tensor=1x96x96x3")])
+def test_plan_of_the_demo_models(plan, name, shape):
+    answer = plan(name, "--shape", shape)
+    assert answer["ok"] and answer["nodes"]["total"] > 5, answer
+
+
+def test_plan_without_sizes_counts_nothing(plan):
+    answer = plan("digits_detector")
+    assert answer["flops"]["share"] is None and "an engine has fixed sizes" in answer["notes"][0]
 
 
 def test_plan_for_people(environment, native):
-    import sys
-
     status, out, err = run([sys.executable, "-m", "tfleet", "plan", native("ssd")], environment)
     assert status == 0, err[-2000:]
     assert out.startswith("TF-TRT for TensorRT 8.6.1, FP32: takes ") and "\nadvice: " in out and "\nstays" in out
-
-
-def test_int8_needs_no_data_for_a_plan(tfleet, native):
-    assert tfleet("plan", native(MOBILENET), "--precision", "INT8")["precision"] == "INT8"
 
 
 def test_plan_without_a_compiler(tfleet, native, tmp_path):
@@ -186,12 +187,7 @@ def records(tmp_path_factory):
 
 def test_the_worker_is_ended_with_its_parent(environment, native, tmp_path, stand_in):
     """A killed command leaves no process and no artifact, and the next run sweeps what it had begun."""
-    import signal
-    import subprocess
-    import sys
-    import time
-
-    argv = [sys.executable, "-m", "tfleet", "convert", native("resnet50"), str(tmp_path / "variant"), "--variant", "grappler", "--json"]
+    argv = [sys.executable, "-m", "tfleet", "convert", native(MOBILENET), str(tmp_path / "variant"), "--variant", "grappler", "--json"]
     with open(os.devnull, "wb") as null:
         process = subprocess.Popen(argv, env=environment, stdout=null, stderr=null)
         for _ in range(300):

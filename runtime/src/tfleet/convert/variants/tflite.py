@@ -5,8 +5,8 @@ import re
 from typing import Any, Callable, Dict, Iterator, List
 
 from tfleet import files
-from tfleet.convert import framework
-from tfleet.convert.variants import feeds, tflite_signatures
+from tfleet.convert import framework, memory, saved_model
+from tfleet.convert.variants import feeds, light, tflite_signatures
 from tfleet.convert.variants import frozen as freezing
 from tfleet.convert.variants.request import Request
 from tfleet.convert.workspace import put
@@ -23,15 +23,17 @@ def convert(tf: Any, source: str, built: str, request: Request, signature: Any, 
         # The converter aborts ("missing attribute 'value'") on variables that a session does not initialise, as Keras 3 has them; we find their values.
         report("freezing")
         source = _frozen(tf, source, built + "-frozen", request, signature)
+        memory.give_back()
+    outline = built + "-outline"
     report("converting")
     try:
-        content, fallback = _model(tf, source, request, inputs, False, report), False
+        content, fallback = _model(tf, source, outline, request, inputs, False, report), False
     except TfleetError:
         raise
     except Exception as error:  # noqa: BLE001 (ConverterError, ValueError, RuntimeError: each release has its own)
         if not _NEEDS_FLEX.search(str(error)):
             raise TfleetError("TensorFlow Lite cannot convert `%s`: %s" % (source, _first_lines(error)))
-        content, fallback = _with_tensorflow_operations(tf, source, request, inputs, report), True
+        content, fallback = _with_tensorflow_operations(tf, source, outline, request, inputs, report), True
     report("checking")
     # A reference is kept only here: the interpreter reads the file.
     size = len(content)
@@ -53,10 +55,10 @@ def _frozen(tf: Any, source: str, place: str, request: Request, signature: Any) 
     return place
 
 
-def _with_tensorflow_operations(tf: Any, source: str, request: Request, inputs: Any, report: Callable[..., None]) -> bytes:
+def _with_tensorflow_operations(tf: Any, source: str, outline: str, request: Request, inputs: Any, report: Callable[..., None]) -> bytes:
     """With TensorFlow's own kernels (Flex) for what TensorFlow Lite lacks: TensorFlow's interpreter has them, a bare one does not."""
     try:
-        return _model(tf, source, request, inputs, True, report)
+        return _model(tf, source, outline, request, inputs, True, report)
     except TfleetError:
         raise
     except Exception as error:  # noqa: BLE001
@@ -65,12 +67,12 @@ def _with_tensorflow_operations(tf: Any, source: str, request: Request, inputs: 
         )
 
 
-def _model(tf: Any, source: str, request: Request, inputs: Any, flex: bool, report: Callable[..., None]) -> bytes:
+def _model(tf: Any, source: str, outline: str, request: Request, inputs: Any, flex: bool, report: Callable[..., None]) -> bytes:
     lite = tf.lite
     if tf.__version__.startswith("1."):
         converter = lite.TFLiteConverter.from_saved_model(source, tag_set=set(request.tags), signature_key=request.signature)
     else:
-        converter = lite.TFLiteConverter.from_saved_model(source, signature_keys=[request.signature], tags=set(request.tags))
+        converter = _converter(tf, source, outline, request)
     kinds = [lite.OpsSet.TFLITE_BUILTINS] + ([lite.OpsSet.SELECT_TF_OPS] if flex else [])
     if request.precision == "FP16":
         converter.optimizations = [lite.Optimize.DEFAULT]
@@ -82,6 +84,50 @@ def _model(tf: Any, source: str, request: Request, inputs: Any, flex: bool, repo
         kinds.insert(0, lite.OpsSet.TFLITE_BUILTINS_INT8)
     converter.target_spec.supported_ops = kinds
     return bytes(converter.convert())
+
+
+def _converter(tf: Any, source: str, outline: str, request: Request) -> Any:
+    """TensorFlow 2's converter for `source`, made of its outline.
+
+    Before it converts, it loads the model twice in Python, for names and statistics, and so holds ten copies of the weights (measured, 2.17) while
+    native code converts what is in the folder `saved_model_dir`.
+    """
+
+    def made(folder: str) -> Any:
+        return tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[request.signature], tags=set(request.tags))
+
+    _outline(source, outline)
+    memory.give_back()
+    converter = made(outline)
+    if getattr(converter, "saved_model_dir", None) != outline or not hasattr(converter, "_load_saved_model"):
+        return made(source)  # before 2.3 what Python has loaded is what is converted
+    loaded = converter._load_saved_model(outline, set(request.tags))
+    converter._load_saved_model = lambda *_arguments: loaded
+    converter.saved_model_dir = source
+    return converter
+
+
+def _outline(source: str, place: str) -> None:
+    """The SavedModel `source` in the folder `place` without the content of its large constants."""
+    if os.path.isdir(place):
+        return  # of the attempt without TensorFlow's own operations
+    model = saved_model.read(source)
+    for meta in model.meta_graphs:
+        for nodes in [meta.graph_def.node] + [function.node_def for function in meta.graph_def.library.function]:
+            for node in nodes:
+                if node.op == "Const" and node.attr["value"].tensor.ByteSize() > light.HELD_BYTES:
+                    _empty(node.attr["value"].tensor)
+    os.makedirs(place)
+    put(os.path.join(place, "saved_model.pb"), [model.SerializeToString()])
+    if os.path.isdir(os.path.join(source, "assets")):
+        os.symlink(os.path.abspath(os.path.join(source, "assets")), os.path.join(place, "assets"))
+
+
+def _empty(tensor: Any) -> None:
+    """Keep dtype and shape: TensorFlow takes what has no values for zeros."""
+    kept = type(tensor)(dtype=tensor.dtype)
+    kept.tensor_shape.CopyFrom(tensor.tensor_shape)
+    tensor.CopyFrom(kept)
 
 
 def _representative(request: Request, inputs: Any, report: Callable[..., None]) -> Iterator[Any]:

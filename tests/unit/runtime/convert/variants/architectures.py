@@ -1,8 +1,9 @@
-"""Public architectures with random weights, saved as their authors save them: python architectures.py NAME FOLDER.
+"""Public architectures with random weights, saved as their authors save them: python architectures.py FOLDER NAME… (FOLDER/NAME each).
 
 Small pictures and few channels: what is tried is whether and how they convert, not what they see.
 """
 
+import os
 import sys
 
 import numpy as np
@@ -30,13 +31,22 @@ def pictures(name, count=1, seed=0):
 
 def _classifier(tf, module, name):
     applications, shape = tf.keras.applications, (SIZE[name], SIZE[name], 3)
-    if name == "mobilenet_v2":
-        model = applications.MobileNetV2(shape, alpha=0.35, weights=None, classes=10)
-    else:
-        model = applications.ResNet50(weights=None, input_shape=shape, classes=10)
+    model = applications.MobileNetV2(shape, alpha=0.35, weights=None, classes=10) if name == "mobilenet_v2" else _resnet50(shape)
     # Keras 3 keeps TensorFlow's variables inside of its own: only they are found again when a session loads the SavedModel.
     module.variables_of_the_model = [variable.value for variable in model.variables]
     return (lambda images: {"scores": model(images, training=False)}), None
+
+
+def _resnet50(shape):
+    """All of ResNet50's layers with a quarter of its channels, as alpha does it for MobileNetV2: 6 MB instead of 100."""
+    from keras.src.applications import resnet
+
+    def stacks(x):
+        for number, (channels, blocks, stride) in enumerate([(16, 3, 1), (32, 4, 2), (64, 6, 2), (128, 3, 2)]):
+            x = resnet.stack_residual_blocks_v1(x, channels, blocks, stride1=stride, name="conv%d" % (number + 2))
+        return x
+
+    return resnet.ResNet(stacks, preact=False, use_bias=True, weights_name="resnet50", weights=None, input_shape=shape, classes=10)
 
 
 def _convolution(tf, module, number, inside, outside, size=3):
@@ -103,4 +113,5 @@ def _faster_rcnn(tf, module, name):
 
 
 if __name__ == "__main__":
-    save(sys.argv[1], sys.argv[2])
+    for wanted in sys.argv[2:]:
+        save(wanted, os.path.join(sys.argv[1], wanted))

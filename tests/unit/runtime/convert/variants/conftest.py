@@ -60,16 +60,20 @@ def flat(row):
     return row.astype(np.float32 if row.dtype.kind == "f" else np.int64)
 
 
-@pytest.fixture
-def converted(tmp_path):
-    """``converted(source, kind, precision, **options)``: `(folder, summary)` of the variant."""
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory):
+    """``converted(source, kind, precision, **options)``: `(folder, summary)` of the variant, made once for all who look at it."""
+    made = {}
 
     def make(source, kind, precision="FP32", **options):
-        wanted = request.new(kind, precision, **options)
-        tf = framework.load()
-        built = str(tmp_path / request.name(wanted))
-        signature = frozen.signature_of(source, wanted.tags, wanted.signature)
-        return built, _MODULES[kind].convert(tf, source, built, wanted, signature, lambda *_args, **_options: None)
+        key = json.dumps([source, kind, precision, options], sort_keys=True)
+        if key not in made:
+            wanted = request.new(kind, precision, **options)
+            tf = framework.load()
+            built = str(tmp_path_factory.mktemp("converted") / request.name(wanted))
+            signature = frozen.signature_of(source, wanted.tags, wanted.signature)
+            made[key] = built, _MODULES[kind].convert(tf, source, built, wanted, signature, lambda *_args, **_options: None)
+        return made[key]
 
     return make
 

@@ -1,5 +1,6 @@
 """Real conversions, and what the variants answer beside the native model, loaded and asked as the model server does it."""
 
+import functools
 import os
 
 import numpy as np
@@ -20,8 +21,17 @@ def answers(folder, arrays):
         return build.predict(arrays)
 
 
-def both(native_folder, variant, arrays):
-    one, other = answers(native_folder, arrays), answers(variant, arrays)
+@functools.lru_cache(maxsize=None)
+def native_answers(folder, name, count):
+    """What an architecture answers to its random pictures: asked once for all variants of it."""
+    return answers(folder, {"images": architectures.pictures(name, count)})
+
+
+def both(native_folder, variant, arrays=None, name=None, count=1):
+    """The answers of the native model and of its variant to `arrays`, or to `count` random pictures for the architecture `name`."""
+    if name:
+        arrays = {"images": architectures.pictures(name, count)}
+    one, other = native_answers(native_folder, name, count) if name else answers(native_folder, arrays), answers(variant, arrays)
     assert sorted(one) == sorted(other)
     for alias in one:
         assert one[alias].dtype == other[alias].dtype and one[alias].shape == other[alias].shape, alias
@@ -33,7 +43,7 @@ def test_grappler(name, native, converted):
     folder, summary = converted(native(name), "grappler")
     assert 0 < summary["nodes_after"] < summary["nodes_before"] and "VarHandleOp" not in summary["operations"]
     assert os.listdir(folder) == ["saved_model.pb"]
-    one, other = both(native(name), folder, {"images": architectures.pictures(name)})
+    one, other = both(native(name), folder, name=name)
     for alias in one:
         np.testing.assert_allclose(other[alias], one[alias], rtol=1e-4, atol=1e-5)
 
@@ -45,11 +55,21 @@ def test_tflite(name, precision, native, converted):
     assert sorted(summary["inputs"]) == ["images"]
     # What TensorFlow Lite has no kernel for is TensorFlow's own in it.
     assert summary["tensorflow_operations"] == (name == "faster_rcnn")
-    one, other = both(native(name), folder, {"images": architectures.pictures(name)})
+    one, other = both(native(name), folder, name=name)
     tolerance = {"FP32": 1e-4, "FP16": 2e-2}[precision]
     if name in CLASSIFIERS or precision == "FP32":
         for alias in one:
             np.testing.assert_allclose(other[alias], one[alias], rtol=tolerance, atol=tolerance)
+
+
+def test_the_outline_leaves_no_trace(native, converted):
+    """Python gets the model without its weights: what native code makes of the whole one is byte for byte what TensorFlow makes alone."""
+    folder, _summary = converted(native("mobilenet_v2"), "tflite")
+    outline, whole = (os.path.getsize(os.path.join(folder + suffix, "saved_model.pb")) for suffix in ("-outline", "-frozen"))
+    assert outline < 0.6 * whole
+    alone = framework.load().lite.TFLiteConverter.from_saved_model(folder + "-frozen", signature_keys=["serving_default"]).convert()
+    with open(os.path.join(folder, tflite.FILE), "rb") as stream:
+        assert stream.read().endswith(alone)
 
 
 def test_float16_halves_the_file(native, converted):
@@ -64,12 +84,11 @@ def test_int8(name, native, converted, calibration):
     folder, summary = converted(native(name), "tflite", "INT8", calibration=[data], calibration_examples=15)
     _folder, whole = converted(native(name), "tflite")
     assert "QUANTIZE" in summary["operations"] and summary["bytes"] < 0.6 * whole["bytes"]
-    arrays = {"images": architectures.pictures(name)}
     if name == "mobilenet_v2":
-        one, other = both(native(name), folder, arrays)
+        one, other = both(native(name), folder, name=name)
         assert np.abs(one["scores"] - other["scores"]).max() < 0.05
     else:
-        other = answers(folder, arrays)
+        other = answers(folder, {"images": architectures.pictures(name)})
         assert other["detection_boxes"].dtype == np.float32 and np.isfinite(other["detection_boxes"]).all()
 
 
@@ -93,7 +112,7 @@ def test_the_demo_detector(kind, native, converted):
 @pytest.mark.parametrize("kind", ["grappler", "tflite"])
 def test_batches_stay_free(kind, native, converted):
     folder, _summary = converted(native("mobilenet_v2"), kind)
-    one, other = both(native("mobilenet_v2"), folder, {"images": architectures.pictures("mobilenet_v2", 5)})
+    one, other = both(native("mobilenet_v2"), folder, name="mobilenet_v2", count=5)
     assert other["scores"].shape == (5, 10)
     np.testing.assert_allclose(other["scores"], one["scores"], atol=1e-4)
 
