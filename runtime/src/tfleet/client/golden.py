@@ -62,7 +62,7 @@ def encode(path: str, meta: Dict[str, Any], examples: Sequence[Tuple[Arrays, Arr
             entry.external_attr = 0o644 << 16
             entry.file_size = array.nbytes  # beyond 2 GiB the archive needs longer numbers, which it has to know before
             with archive.open(entry, "w") as stream:
-                np.lib.format.write_array(stream, array, allow_pickle=False)
+                _put_array(stream, array)
     return buffer.getvalue()
 
 
@@ -177,6 +177,15 @@ def _storable(path: str, alias: str, value: Any) -> np.ndarray:
     if any(text.endswith(b"\0") for text in texts):
         raise TfleetError("%s: '%s' has a string that ends in a zero byte, which a golden file cannot hold." % (path, alias))
     return np.array(texts, dtype=bytes).reshape(array.shape)
+
+
+def _put_array(stream: Any, array: np.ndarray) -> None:
+    """The array as numpy writes it; a large one without numpy's two copies of it."""
+    if array.nbytes <= _SMALL or not array.flags.c_contiguous:
+        np.lib.format.write_array(stream, array, allow_pickle=False)
+        return
+    np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+    stream.write(array.reshape(-1).view(np.uint8).data)
 
 
 def _load(path: str) -> Arrays:
