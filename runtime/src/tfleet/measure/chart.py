@@ -1,5 +1,6 @@
 """Speed bars as an SVG, for a report or a file of its own: light and dark, without any library."""
 
+import math
 from typing import Any, Dict, List, Sequence
 from xml.sax.saxutils import escape
 
@@ -19,8 +20,10 @@ def bars(results: Sequence[Dict[str, Any]], comparisons: Sequence[Dict[str, Any]
         if not groups or _setting(groups[-1][0]) != _setting(row):
             groups.append([])
         groups[-1].append(row)
-    longest = max([row["throughput"] for row in results] or [0]) or 1
     compared = {(line["name"], _setting(line)): line for line in comparisons}
+    fastest = max([row["throughput"] for row in results] or [0]) or 1
+    # An interval may be so wide that beside it no bar could be seen: it leaves the picture then, without an end.
+    longest = min(1.6 * fastest, max([fastest] + [_upper(row, compared.get((row["name"], _setting(row)))) for row in results]))
     parts: List[str] = []
     top = 4
     for group in groups:
@@ -56,15 +59,22 @@ def _bar(row: Dict[str, Any], line: Any, place: int, top: int, longest: float) -
     note = "%.4g/s" % row["throughput"]
     if line and line["ratio"] is not None:
         note += "  ×%.2f" % line["ratio"]
-        low, high = ((end or 0) / line["ratio"] * width for end in (line["low"], line["high"] or line["ratio"]))
-        at = top + _BAR / 2.0
-        low, high = _LEFT + min(low, width), _LEFT + min(high, float(_WIDTH - _LEFT - _RIGHT))
-        parts.append(
-            '<path class="spread" d="M%.1f %.1fH%.1fM%.1f %.1fv8M%.1f %.1fv8" fill="none"/>' % (low, at, high, low, at - 4, high, at - 4)
-        )
+        scale, at = float(_WIDTH - _LEFT - _RIGHT), top + _BAR / 2.0
+        low = _LEFT + min((line["low"] or 0) / line["ratio"] * width, width)
+        upper = _upper(row, line)
+        high = _LEFT + scale * min(upper / longest, 1)
+        ends = [low, high] if upper <= longest else [low]
+        parts.append('<path class="spread" d="M%.1f %.1fH%.1f%s" fill="none"/>' % (low, at, high, "".join("M%.1f %.1fv8" % (end, at - 4) for end in ends)))
         width = max(width, high - _LEFT)
     parts.append('<text class="dim" x="%.1f" y="%.1f">%s</text>' % (_LEFT + width + 8, middle, escape(note)))
     return parts
+
+
+def _upper(row: Dict[str, Any], line: Any) -> float:
+    """Rows per second at the upper end of a comparison's interval, which may have none; without a comparison, what was measured."""
+    if not line or line["ratio"] is None:
+        return float(row["throughput"])
+    return math.inf if line["high"] is None else float(row["throughput"] * max(1.0, line["high"] / line["ratio"]))
 
 
 def _setting(row: Dict[str, Any]) -> Any:

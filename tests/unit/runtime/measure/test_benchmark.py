@@ -217,6 +217,20 @@ def test_a_machine_that_tells_nothing(tmp_path):
     assert (found["power_mode"], found["throttled"], found["hottest_celsius"], found["notes"]) == (None, None, None, [])
 
 
+@pytest.mark.parametrize(("high", "ends"), [(2.5, 2), (9.0, 1), (None, 1)])
+def test_an_interval_is_drawn_to_its_end_or_leaves_the_picture(high, ends):
+    """The scale makes room for it, up to an end that would leave no bar to see."""
+    row = {"name": "one", "batch_size": 1, "concurrency": 1, "rate": None, "throughput": 100.0}
+    line = dict(row, name="two", ratio=2.0, low=1.5, high=high)
+    svg = xml.dom.minidom.parseString(chart.bars([row, dict(row, name="two", throughput=200.0)], [line]))
+    (path,) = [found for found in svg.getElementsByTagName("path") if found.getAttribute("class") == "spread"]
+    bar = float(svg.getElementsByTagName("rect")[1].getAttribute("width"))
+    begin, end = (float(text.split("M")[0].split()[0]) - 210 for text in path.getAttribute("d")[1:].split("H"))
+    assert begin == pytest.approx(0.75 * bar, abs=0.1)
+    assert end == pytest.approx({2.5: 1.25}.get(high, 1.6) * bar, abs=0.1)
+    assert path.getAttribute("d").count("v8") == ends
+
+
 def test_the_chart_takes_any_name():
     row = {"name": "<b>&\"" + "x" * 60, "batch_size": 1, "concurrency": 4, "rate": None, "throughput": 10.0}
     line = dict(row, name="two", ratio=2.0, low=0.0, high=None)
