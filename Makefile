@@ -54,8 +54,8 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 
 ##@ Test
 # Two lanes of about the same length: what calls Python, and what calls Ansible.
-SUITES := lint:240 unit:1080 conformance:720 faults:300
-PLAYBOOK_SUITES := molecule:1080 test-demo:720 test-legacy:480
+SUITES := lint:240 unit:1080 due-tftrt:360 conformance:720 faults:300
+PLAYBOOK_SUITES := molecule:1080 test-demo:720 test-conversion:720 test-legacy:480
 .PHONY: test setup-test lint unit conformance test-demo test-conversion molecule faults test-legacy test-tftrt test-hardware test-arm64 bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES) // $(PLAYBOOK_SUITES) $(MORE_SUITES)
@@ -91,7 +91,6 @@ conformance: setup-test ## The model server against the TensorFlow Serving API
 test-demo: setup-test ## The demo twice, then rollback and status, apart from a running demo
 	pytest tests/demo
 
-# Not yet part of `make test`, like test-tftrt: more than ten minutes.
 CONVERSIONS := tests/unit/runtime/convert/variants/test_conversions.py
 test-conversion: setup-test ## Variants of the demo models built, compared, measured and released by the rule
 	pytest tests/conversion $(CONVERSIONS)
@@ -118,18 +117,23 @@ test-system: setup-test ## The roles that change a whole machine (swap, zram, ta
 test-legacy: setup-test ## Modules on Python 3.6 under ansible-core 2.16, the runtime on TensorFlow 1.15 and 2.7
 	pytest tests/legacy
 
-# Not yet part of `make test`: it takes longer than all of the conversions may.
-test-tftrt: setup-test ## TF-TRT up to the saved graph, and plans, with a stand-in for TensorRT (x86_64; a wheel of 600 MB, once)
+test-tftrt: setup-test ## TF-TRT up to the saved graph with a stand-in for TensorRT (x86_64; a wheel of 600 MB, once); note the pass in tests/tftrt/proven
 	pytest tests/tftrt
+	@if [ "$$(uname -m)" = x86_64 ]; then tools/due tftrt --note; fi
+
+# What `make test` runs: nothing has to be proven twice.
+.PHONY: due-tftrt
+due-tftrt: setup-test
+	@if tools/due tftrt; then $(MAKE) --no-print-directory test-tftrt; else echo "Nothing that test-tftrt proves has changed since it passed."; fi
 
 test-hardware: setup-test ## TF-TRT on a real device: HOST=user@device, RUNTIME=the tfleet command there
 	@test -n "$(HOST)" || { echo "Say which device: make test-hardware HOST=user@device" >&2; exit 2; }
 	PYTHONPATH=runtime/src pytest tests/hardware --host "$(HOST)" --runtime "$(or $(RUNTIME),tfleet)"
 
-# Ten minutes of emulation: not part of `make test`, but of CI whenever tools/arm64_due says so.
+# Ten minutes of emulation: not part of `make test`, but of CI whenever `tools/due arm64` says so.
 test-arm64: setup-test ## The runtime image on an aarch64 userland under emulation (root); note the pass in tests/arm64/proven
 	molecule/shared/test_hosts engine
-	@trap 'tests/arm64/emulation down' EXIT; tests/arm64/emulation up && pytest tests/arm64 -s && tools/arm64_due --note
+	@trap 'tests/arm64/emulation down' EXIT; tests/arm64/emulation up && pytest tests/arm64 -s && tools/due arm64 --note
 
 bench: $(BENCH_STAMP) ## Benchmark SUITE (client), results in build/bench/
 	@test -n "$(SUITE)" || { echo "Say which: make bench SUITE=client" >&2; exit 2; }
