@@ -33,7 +33,7 @@ def settings(work):
     (work / "settings.json").write_text(json.dumps({
         "tfleet_models": [*local["tfleet_models"], {"name": "chain", "releases": [release]}],
         "model_conversion_variants": [*local["model_conversion_variants"], TFLITE],
-        "model_conversion_rounds": 5, "model_conversion_window": 0.5, "serving_benchmark_rounds": 5, "serving_benchmark_window": 0.5,
+        "model_conversion_rounds": 5, "model_conversion_window": 0.3, "serving_benchmark_rounds": 5, "serving_benchmark_window": 0.3,
     }))
     return "-e", f"@{work}/settings.json"
 
