@@ -11,7 +11,7 @@ import time
 
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
 from ansible_collections.tfleet.serving.plugins.module_utils import rollout_gate as judge
-from ansible_collections.tfleet.serving.plugins.module_utils.durable import canonical_json, make_directories, replacing, sha256_file, write_atomically
+from ansible_collections.tfleet.serving.plugins.module_utils.durable import make_directories, replacing, sha256_file
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.memory import human, memory_bytes, parse_size
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import FIRST_LABEL, PROVEN_LABEL
@@ -183,13 +183,15 @@ class RolloutDevice(object):
         for label in self._moved():
             result["asked"][label] = self._ask("the label %s" % label, golden, label=label)["p50"]
         # The counters from which the soak begins; kept on the device for whoever resumes.
-        self._note(counts=self.server.counts(self.model), health=self.health())
+        self.hold.note(promoted=True, counts=self.server.counts(self.model), health=self.health())
         return result
 
     # ---- check ----
     def check(self):
         """After the soak: still right, few errors, a device that is well; then the declared policy, and the device is let go."""
         held = self._own_hold()
+        if not held.get("promoted"):
+            raise StepError("The labels of this device were not moved to the end, so there is nothing to check.")
         golden = self._golden(self.version)
         for label in self._moved():
             self._ask("the label %s" % label, golden, label=label)
@@ -204,9 +206,10 @@ class RolloutDevice(object):
         if findings:
             raise StepError("Version %d of %s was not well after the soak. %s" % (self.version, self.model, " ".join(findings)), **result)
         self.changed |= self.server.configure(self.params["configs"]["final"])
-        protect = sorted(set(self.params["labels"].values()) | {self.version})
+        # What a rollback of all waves would return to stays too.
+        protect = sorted(set(self.params["labels"].values()) | set(held["before"]["labels"].values()) | {self.version})
         kept = self._ensure(keep=self.params["keep"], protect=protect)
-        self.hold.release()
+        self.hold.note(done=True)
         return dict(result, versions=kept["versions"], retired=kept["retired"])
 
     # ---- rollback ----
@@ -228,7 +231,7 @@ class RolloutDevice(object):
         if reachable:
             self.changed |= self.server.configure(before["config"])
             result["answers"] = self._prove(labels)
-        self.hold.release()
+        self.hold.remove()
         return dict(result, returned_to=labels.get(PROVEN_LABEL), server="reachable" if reachable else "not reachable")
 
     def _labels_back(self, before, labels):
@@ -270,10 +273,6 @@ class RolloutDevice(object):
             raise StepError("This device is not held by the rollout %s: it did not pass the gate, or was rolled back. Begin again with -e rollout_resume=%s."
                             % (self.params["rollout"], self.params["rollout"]))
         return held
-
-    def _note(self, **more):
-        held = dict(self.hold.read(), **more)
-        write_atomically(self.hold.path, canonical_json(held), mode=0o640)
 
     def _moved(self):
         """Labels that shall point to the new version, the one that is watched first at the front."""

@@ -56,17 +56,16 @@ class Ledger:
         record.update(line)
         content = (json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(", ", ": ")) + "\n").encode("utf-8")
         try:
-            stream = open(self.path, "r+b")
+            with open(self.path, "r+b") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX)
+                # What a killed run left of a line would damage this one.
+                stream.truncate(_whole_bytes(stream))
+                stream.seek(0, os.SEEK_END)
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
         except FileNotFoundError:
             raise LedgerError("There is no ledger %s. Begin a rollout, or name the directory that holds it." % self.path) from None
-        with stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            # What a killed run left of a line would damage this one.
-            stream.truncate(_whole_bytes(stream))
-            stream.seek(0, os.SEEK_END)
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
 
     def read(self) -> List[Dict[str, Any]]:
         """Return the lines, the plan first, without one that was cut off.

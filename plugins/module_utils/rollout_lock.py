@@ -3,7 +3,8 @@
 """One rollout of a model at a time: a lock on the controller, and a hold on each device.
 
 The controller's lock names the process of the run: one whose process is gone is stale and is taken over. A device's hold names the rollout and stays over
-a killed controller, because the device may be half way; it also keeps what the device has to return to, so that any machine can roll it back.
+a killed controller, because the device may be half way; it also keeps what the device has to return to, so that any machine can roll it back. When the
+device is done it is marked so and holds nobody up, but stays for a rollback of all waves.
 """
 import json
 import os
@@ -97,6 +98,8 @@ class Hold(object):
         held = self.read()
         if held is None or held["rollout"] == rollout or held["rollout"] == supersede:
             return held
+        if held.get("done"):
+            return None
         raise RolloutLockError(
             "This device is held by the rollout %s to version %d, begun by %s at %s (%s). If that goes on, wait for it. If its controller is gone, finish it "
             "from any machine that has its ledger with -e rollout_resume=%s. If nobody will, begin this rollout with -e rollout_supersede=%s: it starts from "
@@ -115,8 +118,12 @@ class Hold(object):
         write_atomically(self.path, canonical_json(record), mode=0o640)
         return record
 
-    def release(self) -> None:
-        """Let the device go."""
+    def note(self, **more: Any) -> None:
+        """Write more into it: what a later step, on whatever controller, has to know."""
+        write_atomically(self.path, canonical_json(dict(self.read() or {}, **more)), mode=0o640)
+
+    def remove(self) -> None:
+        """Let the device go, and forget what it was before."""
         if os.path.lexists(self.path):
             os.unlink(self.path)
             fsync_path(os.path.dirname(self.path))

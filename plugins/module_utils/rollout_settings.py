@@ -36,9 +36,10 @@ DEFAULTS: Dict[str, Any] = OrderedDict([
     ("rollout_max_celsius", 0),
 ])
 # What names one rollout, on the command line.
-ARGUMENTS = ("rollout_model", "rollout_version", "rollout_resume", "rollout_supersede")
+# rollout_site is a host's own: where it stands.
+ARGUMENTS = ("rollout_site", "rollout_model", "rollout_version", "rollout_resume", "rollout_supersede")
 # What the playbook itself sets.
-_OWN = ("rollout_step", "rollout_item", "rollout_seen", "rollout_order", "rollout_sizes", "rollout_control", "rollout_verdict",
+_OWN = ("rollout_step", "rollout_item", "rollout_release", "rollout_seen", "rollout_control", "rollout_verdict",
         "rollout_settings", "rollout_end")
 
 
@@ -56,7 +57,7 @@ def settings(variables: Mapping[str, Any]) -> Dict[str, Any]:
         if name.startswith("rollout_") and name not in known:
             near = difflib.get_close_matches(name, list(DEFAULTS) + list(ARGUMENTS), 1)
             raise SettingsError("%s is unknown to tfleet. %s" % (name, "Did you mean %s?" % near[0] if near else "docs/rollout.md lists the variables."))
-    result = OrderedDict((name, variables.get(name, default)) for name, default in DEFAULTS.items())
+    result = {name: variables.get(name, default) for name, default in DEFAULTS.items()}
     for name, lowest, highest in (("rollout_site_share", 1, 100), ("rollout_soak_seconds", 0, 7 * 86400), ("rollout_load_seconds", 1, 86400),
                                   ("rollout_step_seconds", 10, 86400), ("rollout_rounds", 1, 100), ("rollout_exchange_seconds", 0, 86400)):
         result[name] = int(_number(name, result[name], lowest, highest))

@@ -1,0 +1,242 @@
+# Copyright: the tfleet authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Action of the module ``rollout_control``: what happens between the steps of a rollout, on the controller alone, from the ledger alone."""
+import getpass
+import json
+import os
+import platform
+import re
+import time
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.tfleet.serving.plugins.module_utils import rollout_state as states
+from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_decision import STOP, budget, decide
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, LedgerError, known
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ControllerLock
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import root_of, settings
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves import Host, plan, within_hours
+
+# Steps after which is decided, and all that a host must have answered by then.
+ANSWERED = {"gate": ("stage", "gate"), "check": ("stage", "gate", "promote", "check")}
+POLL_SECONDS = 2
+PAUSE, APPROVED = "pause", "approved-%d"
+
+
+class ActionModule(ActionBase):
+    """Plan, begin a wave, decide, end."""
+
+    _supports_check_mode = True
+    _requires_connection = False
+    _VALID_ARGS = frozenset(("do", "work_dir", "hosts", "after", "directory"))
+
+    def run(self, tmp=None, task_vars=None):
+        """Return what the playbook needs next; a refusal fails the task."""
+        super().run(tmp, task_vars)
+        self._vars = task_vars or {}
+        try:
+            return getattr(self, "_" + self._task.args["do"])(self._task.args)
+        except ModuleError as error:
+            raise AnsibleActionFail(str(error)) from error
+
+    def _say(self, text, bad=False):
+        self._display.display("rollout: " + text, color=constants.COLOR_ERROR if bad else constants.COLOR_OK)
+
+    # ---- plan ----
+    def _plan(self, args):
+        checked = settings(self._vars)
+        root = root_of(args["work_dir"])
+        resumed = str(self._vars.get("rollout_resume") or "")
+        if resumed:
+            ledger, state = self._resumed(root, resumed)
+        else:
+            ledger, state = self._planned(root, args["hosts"], checked)
+        lines = state.plan
+        # For a typing error in a budget: before anything begins.
+        budget(checked, len(state.hosts))
+        self._show(state)
+        control = {
+            "id": lines["rollout"], "directory": ledger.directory, "model": lines["model"], "by": _me(), "settings": checked,
+            "order": [], "sizes": [], "owed": [], "supersede": lines["supersede"],
+        }
+        # In check mode nobody is to take part in what follows.
+        if not self._task.check_mode:
+            control.update(order=[name for wave in state.waves() for name in wave["hosts"]], sizes=[len(wave["hosts"]) for wave in state.waves()],
+                           owed=state.owed())
+            stale = ControllerLock(root, lines["model"]).take(lines["rollout"], os.getppid(), _me())
+            if stale and stale != lines["rollout"]:
+                self._say("the run of %s on this machine is gone without an end; its lock was taken over." % stale)
+            if not resumed:
+                ledger.create(lines)
+            ledger.append({"step": "run", "outcome": "begin", "by": _me(), "pid": os.getppid(), "waiting": len(control["order"]), "owed": control["owed"],
+                           "settings": checked})
+        return {"changed": False, "ansible_facts": {"rollout_control": control}}
+
+    def _planned(self, root, names, checked):
+        hosts, targets, model = [], {}, self._model()
+        for name in names:
+            variables = self._vars["hostvars"][name]
+            item = variables.get("rollout_item") or {}
+            if not item:
+                continue
+            hosts.append(Host(name, str(variables.get("rollout_site", "")), _class_of(variables)))
+            targets[name] = item["version"]
+        if not hosts:
+            raise LedgerError("No host of this run has the model %s in tfleet_models. Check rollout_model, --limit and the inventory." % model)
+        self._refuse_unfinished(root, model)
+        versions = sorted(set(targets.values()))
+        waves = plan(hosts, checked["rollout_canaries"], checked["rollout_waves"], checked["rollout_site_share"])
+        rollout = "%s-%s-%s" % (model, "+".join(map(str, versions)), time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+        line = {"step": "plan", "rollout": rollout, "model": model, "by": _me(), "supersede": str(self._vars.get("rollout_supersede") or ""),
+                "waves": [dict(wave._asdict(), hosts=list(wave.hosts)) for wave in waves], "targets": targets,
+                "sites": {host.name: host.site for host in hosts if host.site}, "classes": {host.name: host.hardware_class for host in hosts}}
+        return Ledger(os.path.join(root, rollout)), states.State([line])
+
+    def _model(self):
+        model = self._vars.get("rollout_model")
+        if not model:
+            raise LedgerError("Say what to roll out: -e rollout_model=NAME, or -e rollout_resume=ID to go on with a rollout.")
+        return str(model)
+
+    def _refuse_unfinished(self, root, model):
+        """A rollout that was killed stands half way: whoever begins another one shall know it."""
+        supersede = str(self._vars.get("rollout_supersede") or "")
+        for name in known(root):
+            if not re.match(re.escape(model) + r"-[0-9+]+-[0-9]{8}T[0-9]{6}Z\Z", name) or name == supersede:
+                continue
+            state = states.State(Ledger(os.path.join(root, name)).read())
+            half_way = [host.name for host in state.hosts.values() if host.touched and host.status not in (states.DONE, states.ROLLED_BACK)]
+            if half_way and not _superseded(root, name):
+                raise LedgerError(
+                    "The rollout %s of %s stands half way on %s. Go on with it: -e rollout_resume=%s. Or leave it, and begin this one with "
+                    "-e rollout_supersede=%s: hosts that fail return to what they had before that one."
+                    % (name, model, _some(half_way), name, name))
+
+    def _resumed(self, root, rollout):
+        ledger = Ledger(os.path.join(root, os.path.basename(rollout)))
+        state = states.State(ledger.read())
+        model = self._vars.get("rollout_model")
+        if model and model != state.plan["model"]:
+            raise LedgerError("%s is a rollout of %s, not of %s." % (rollout, state.plan["model"], model))
+        # A ledger outlives inventories: what went from there cannot take part.
+        gone = [name for name in state.hosts if name not in self._vars["hostvars"]]
+        if gone:
+            raise LedgerError("%s names hosts that this inventory does not have: %s. Take the inventory it was begun with." % (rollout, _some(gone)))
+        for host in state.hosts.values():
+            declared = (self._vars["hostvars"][host.name].get("rollout_item") or {}).get("version")
+            if host.waiting and declared is not None and declared != host.version:
+                raise LedgerError("%s brings version %s to %s, and tfleet_models declares version %s for it by now. Begin a new rollout, or take the inventory "
+                                  "as it was." % (rollout, host.version, host.name, declared))
+        return ledger, state
+
+    def _show(self, state):
+        total = len(state.hosts)
+        self._say("%s, %s to version %s on %d hosts" % (state.plan["rollout"], state.plan["model"],
+                                                       ", ".join(map(str, sorted(set(state.plan["targets"].values())))), total))
+        for wave in state.waves():
+            self._say("  %s %d: %d host(s): %s" % (wave["kind"], wave["number"], len(wave["hosts"]), _some(wave["hosts"])))
+        if state.owed():
+            self._say("  to be rolled back first: %s" % _some(state.owed()), bad=True)
+        if not state.waves() and not state.owed():
+            self._say("  nothing is left to do")
+
+    # ---- a wave begins ----
+    def _begin(self, args):
+        ledger, state = self._state(args)
+        wave = state.hosts[args["hosts"][0]].wave
+        checked = self._checked()
+        self._wait(ledger.directory, wave, checked)
+        ledger.append({"step": "wave", "wave": wave, "hosts": args["hosts"]})
+        done = len(state.named(states.DONE))
+        self._say("wave %d of %d begins: %s (%d of %d hosts done)" % (wave, len(state.plan["waves"]), _some(args["hosts"]), done, len(state.hosts)))
+        return {"changed": False}
+
+    def _wait(self, directory, wave, checked):
+        said = None
+        approval = os.path.join(directory, APPROVED % wave)
+        while True:
+            clock = time.localtime()
+            minutes = within_hours(checked["rollout_hours"], clock.tm_hour * 60 + clock.tm_min)
+            if minutes is not None:
+                why = "wave %d waits for the working hours %s, %d minutes from now (the controller's clock)" % (wave, checked["rollout_hours"], minutes)
+            elif os.path.exists(os.path.join(directory, PAUSE)):
+                why = "wave %d waits until %s is removed" % (wave, os.path.join(directory, PAUSE))
+            elif checked["rollout_approval"] == "file" and not os.path.exists(approval):
+                why = "wave %d waits for your approval: touch %s" % (wave, approval)
+            else:
+                return
+            # Minutes that pass are no news.
+            key = re.sub(r"[0-9]+ minutes", "", why)
+            if key != said:
+                self._say(why)
+                said = key
+            time.sleep(POLL_SECONDS)
+
+    # ---- decide ----
+    def _decide(self, args):
+        ledger, state = self._state(args)
+        after, hosts = args["after"], args["hosts"]
+        # Those that failed at the gate are no longer asked.
+        asked = [name for name in hosts if not state.hosts[name].failed and not state.hosts[name].unreachable] if after == "check" else hosts
+        for name, step in state.silent(asked, ANSWERED[after]).items():
+            line = {"host": name, "step": step, "outcome": states.SILENT, "seconds": 0,
+                    "msg": "%s left no answer for the step %s. Look at the host and at the output of the run above." % (name, step)}
+            ledger.append(line)
+            state.add(line)
+        checked = self._checked()
+        decision = decide(state, hosts, budget(checked, len(state.hosts)), checked["rollout_rollback"])
+        wave = state.hosts[hosts[0]].wave
+        line = {"step": "decision", "wave": wave, "after": after, "verdict": decision.verdict, "reason": decision.reason, "roll_back": decision.roll_back}
+        ledger.append(line)
+        state.add(line)
+        stop = decision.verdict == STOP
+        good = [name for name in hosts if state.hosts[name].status == {"gate": "gated", "check": states.DONE}[after]]
+        self._say("wave %d, %s: %d of %d hosts passed. %s" % (wave, after, len(good), len(hosts), decision.reason), bad=stop)
+        if decision.roll_back:
+            self._say("to be rolled back: %s" % _some(decision.roll_back), bad=True)
+        verdict = {"stop": stop, "go": [] if stop else good, "back": [] if stop else decision.roll_back, "owed": state.owed() if stop else [],
+                   "reason": decision.reason}
+        return {"changed": False, "ansible_facts": {"rollout_verdict": verdict}}
+
+    # ---- end ----
+    def _end(self, args):
+        ledger, state = self._state(args)
+        told = summary(state)
+        ledger.append({"step": "end", "outcome": told["outcome"], "counts": told["counts"]})
+        ControllerLock(os.path.dirname(ledger.directory), state.plan["model"]).release(state.plan["rollout"])
+        for sentence in told["sentences"]:
+            self._say(sentence, bad=told["outcome"] != "done")
+        return {"changed": False, "ok": told["outcome"] == "done", "msg": " ".join(told["sentences"]), "report": report(ledger.read(), state)}
+
+    # ---- what they share ----
+    def _state(self, args):
+        ledger = Ledger(args["directory"])
+        return ledger, states.State(ledger.read())
+
+    def _checked(self):
+        return self._vars["hostvars"]["localhost"]["rollout_control"]["settings"]
+
+
+def _class_of(variables):
+    resolved = variables.get("preflight_resolved") or {}
+    return str(resolved.get("hardware_class") or (variables.get("ansible_facts") or {}).get("tfleet_device", {}).get("hardware_class") or "unknown")
+
+
+def _superseded(root, rollout):
+    """Whether a later rollout took the place of this one."""
+    for name in known(root):
+        with open(os.path.join(root, name, "ledger.jsonl"), "rb") as stream:
+            if json.loads(stream.readline().decode("utf-8") or "{}").get("supersede") == rollout:
+                return True
+    return False
+
+
+def _me():
+    return "%s@%s" % (getpass.getuser(), platform.node())
+
+
+def _some(names, count=8):
+    return ", ".join(names[:count]) + (" and %d more" % (len(names) - count) if len(names) > count else "")

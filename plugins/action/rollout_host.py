@@ -1,0 +1,140 @@
+# Copyright: the tfleet authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Action of the module ``rollout_host``: one step on one host, and exactly one line of the ledger, whatever happens.
+
+A host that fails, hangs or cannot be reached is data here: Ansible goes on with every other host, and the rollout decides.
+"""
+import time
+
+from ansible import constants
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.tfleet.serving.plugins.module_utils.durable import sha256_file
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_state import FAILED, OK, UNREACHABLE
+from ansible_collections.tfleet.serving.plugins.module_utils.runtime import redact
+
+MODULE = "tfleet.serving.rollout_host"
+STAGE = "tfleet.serving.release_stage"
+# Options that stay on the controller, or go to the transport.
+OWN = ("ledger", "release", "files", "transport")
+# What each step needs of the bulky options.
+SEEN_BY, CONFIGS_OF = ("gate",), {"gate": ("bridge", "alone", "back"), "promote": ("canary", "stable"), "check": ("final",)}
+# What stays out of the ledger: it is there already, or nobody asks for it later.
+DROPPED = ("invocation", "_ansible_parsed", "_ansible_no_log", "changed", "failed", "msg", "deprecations", "warnings", "exception", "stdout", "stdout_lines",
+           "stderr", "stderr_lines")
+LONGEST_MESSAGE = 4000
+
+
+class ActionModule(ActionBase):
+    """Lead the host through one step."""
+
+    _supports_check_mode = False
+    _requires_connection = True
+
+    def run(self, tmp=None, task_vars=None):
+        """Return {"outcome", "msg", …}; ``failed`` and ``unreachable`` are never set."""
+        super().run(tmp, task_vars)
+        step, begin = self._task.args["step"], time.time()
+        self._host = (task_vars or {}).get("inventory_hostname")
+        try:
+            answer = self._step(step, task_vars)
+            outcome, message = (FAILED, answer.get("msg", "no message")) if answer.get("failed") else (OK, answer.get("note", ""))
+            if answer.get("failed") and _gone(answer):
+                outcome = UNREACHABLE
+        except AnsibleConnectionFailure as error:
+            answer, outcome, message = {}, UNREACHABLE, str(error)
+        except AnsibleError as error:
+            answer, outcome, message = {}, FAILED, str(error)
+        except BaseException as error:
+            # The time limit of the task comes as one of these, and differs between releases of ansible-core.
+            if "Timeout" not in type(error).__name__:
+                raise
+            answer, outcome = {}, FAILED
+            message = ("The step %s was not done within %s seconds (rollout_step_seconds), so it was given up. The host may hang: look at it, end what "
+                       "hangs there, and run again with -e rollout_resume=%s." % (step, self._task.timeout, self._task.args["rollout"]))
+        return self._finish(step, outcome, message, answer, time.time() - begin)
+
+    def _finish(self, step, outcome, message, answer, seconds):
+        message = redact(message)[:LONGEST_MESSAGE]
+        line = {"host": self._host, "step": step, "outcome": outcome, "seconds": round(seconds, 2), "version": self._task.args["version"]}
+        if message:
+            line["msg"] = message
+        detail = {key: value for key, value in answer.items() if key not in DROPPED and value not in (None, "", [], {})}
+        if detail:
+            line["detail"] = detail
+        Ledger(self._task.args["ledger"]).append(line)
+        if outcome != OK:
+            self._display.display("%s: %s %s: %s" % (self._host, step, outcome, message), color=constants.COLOR_ERROR if outcome == FAILED else constants.COLOR_UNREACHABLE)
+        result = {"changed": bool(answer.get("changed")), "outcome": outcome, "seconds": line["seconds"]}
+        if message:
+            result["msg"] = message
+        if step == "stage" and outcome == OK:
+            result["ansible_facts"] = {"rollout_seen": answer["seen"]}
+        return result
+
+    def _step(self, step, task_vars):
+        if step == "stage":
+            return self._stage(task_vars)
+        more = {}
+        if step == "gate":
+            more = {"arrived": self._bring(self._task.args["seen"].get("missing", ())), "companions": self._digests(),
+                    "src": self._task.args["seen"].get("src", "")}
+        return self._module(step, task_vars, **more)
+
+    def _module(self, step, task_vars, **more):
+        args = {key: value for key, value in self._task.args.items() if key not in OWN and value is not None}
+        if step not in SEEN_BY:
+            args.pop("seen", None)
+        args["configs"] = {name: text for name, text in (args.get("configs") or {}).items() if name in CONFIGS_OF.get(step, ())}
+        args.update(more, step=step)
+        return self._execute_module(module_name=MODULE, module_args=args, task_vars=task_vars)
+
+    # ---- stage ----
+    def _stage(self, task_vars):
+        look = self._module("look", task_vars, companions=self._digests())
+        if look.get("failed"):
+            return look
+        seen = {key: look[key] for key in ("versions", "available", "labels", "config_sha256", "missing", "there")}
+        answer = {"changed": False, "seen": seen, "held": look.get("held")}
+        if not look["there"]:
+            staged = self._transport(task_vars)
+            if staged.get("failed") or staged.get("unreachable"):
+                return dict(staged, failed=True)
+            seen["src"] = staged["staged"]
+            answer["changed"] = bool(staged.get("changed"))
+            answer["transport"] = {key: staged[key] for key in ("transport", "reason", "bytes_sent", "bytes_reused", "seconds") if key in staged}
+        return answer
+
+    def _transport(self, task_vars):
+        if self._connection.transport == "local":
+            return {"staged": self._task.args["release"], "changed": False, "transport": "none", "reason": "the host is this machine"}
+        task = self._task.copy()
+        options = ("model", "version", "base_path", "release", "reserve_bytes")
+        task.args = dict(self._task.args["transport"], **{key: self._task.args[key] for key in options if self._task.args.get(key) is not None})
+        task.action = STAGE
+        action = self._shared_loader_obj.action_loader.get(
+            STAGE, task=task, connection=self._connection, play_context=self._play_context, loader=self._loader, templar=self._templar,
+            shared_loader_obj=self._shared_loader_obj)
+        return action.run(task_vars=task_vars)
+
+    # ---- what comes beside the version ----
+    def _digests(self):
+        return {name: sha256_file(path) for name, path in (self._task.args.get("files") or {}).items()}
+
+    def _bring(self, names):
+        """Copy files to the host's temporary directory; returns {name: path there}."""
+        arrived = {}
+        for name in names:
+            if not self._connection._shell.tmpdir:
+                self._make_tmp_path()
+            arrived[name] = self._transfer_file(self._task.args["files"][name], self._connection._shell.join_path(self._connection._shell.tmpdir, name))
+        if arrived:
+            self._fixup_perms2([self._connection._shell.tmpdir, *arrived.values()])
+        return arrived
+
+
+def _gone(answer):
+    """Whether a module's failure is that of the way to the host: a container that does not run tells it on standard error, with no exception."""
+    said = " ".join(str(answer.get(key, "")) for key in ("module_stderr", "msg", "stderr"))
+    return any(words in said for words in ("is not running", "No such container", "Failed to create temporary directory"))

@@ -1,0 +1,290 @@
+#!/usr/bin/python
+# Copyright: the tfleet authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""Ansible module: one step of a rollout on one host."""
+
+DOCUMENTATION = r"""
+module: rollout_host
+short_description: Do one step of a rollout on one host, and write it into the ledger
+version_added: "0.2.0"
+author: tfleet contributors (@tfleet)
+description:
+  - A step is one call from the controller, whatever it consists of, so that a rollout to a thousand hosts stays one.
+  - It never fails the host and never makes it unreachable. What happened is one line in the ledger on the controller, and
+    M(tfleet.serving.rollout_control) decides from there. The result says C(outcome).
+  - playbooks/rollout.yml is its user, docs/rollout.md tells what each step looks at.
+extends_documentation_fragment: tfleet.serving.runtime
+options:
+  step:
+    description:
+      - V(stage) looks at the host and brings the release into its staging directory; nothing is activated.
+      - V(gate) puts the version beside the one that is served, and measures it there.
+      - V(promote) moves the label C(canary), then all others.
+      - V(check) asks once more after the soak, takes the declared policy into use and retires old versions.
+      - V(rollback) gives the labels back and moves the version aside.
+    type: str
+    choices: [stage, gate, promote, check, rollback]
+    required: true
+  ledger:
+    description: Directory of the rollout on the controller.
+    type: path
+    required: true
+  rollout:
+    description: Name of the rollout.
+    type: str
+    required: true
+  by:
+    description: Who began it, as it is written on the device.
+    type: str
+    default: ""
+  supersede:
+    description: Name of an unfinished rollout whose hold on the device is taken over.
+    type: str
+    default: ""
+  model:
+    description: Name of the model.
+    type: str
+    required: true
+  version:
+    description: Version that is rolled out to this host.
+    type: int
+    required: true
+  base_path:
+    description: Absolute path of the model's directory on the host.
+    type: path
+    required: true
+  labels:
+    description: Labels of the model as the inventory declares them.
+    type: dict
+    default: {}
+  keep:
+    description: How many of the newest versions stay on the host when all is well.
+    type: int
+    default: 0
+  release:
+    description: Packed release on the controller.
+    type: path
+  manifest_sha256:
+    description: SHA-256 of the release's manifest.
+    type: str
+    default: ""
+  release_bytes:
+    description: Size of the release's files.
+    type: int
+    default: 0
+  files:
+    description: Files on the controller that belong beside the version, C(golden.npz) above all, by the name that they get.
+    type: dict
+    default: {}
+  seen:
+    description: With O(step=gate), what the step V(stage) returned as C(seen).
+    type: dict
+    default: {}
+  configs:
+    description: Texts of model.config for the steps, made from the role's own template.
+    type: dict
+    default: {}
+  reason:
+    description: With O(step=rollback), why; it is written beside the version that is moved aside.
+    type: str
+    default: ""
+  addresses:
+    description: Addresses of the gRPC ports of the host's model servers.
+    type: list
+    elements: str
+    default: [127.0.0.1:8500]
+  metrics:
+    description: URLs of their counters; empty where monitoring is off.
+    type: list
+    elements: str
+    default: []
+  config_file:
+    description: The model.config of the servers.
+    type: path
+    required: true
+  log:
+    description: Where the servers write - C(file), C(unit) or C(containers).
+    type: dict
+    default: {}
+  transport:
+    description: How the release travels, for M(tfleet.serving.release_stage) - its options by name.
+    type: dict
+    default: {}
+  settings:
+    description: The rollout's variables, as M(tfleet.serving.rollout_control) has checked them.
+    type: dict
+    default: {}
+  latency_budget_ms:
+    description: Milliseconds that the median answer may take.
+    type: float
+  owner:
+    description: User that owns the version's files.
+    type: str
+  group:
+    description: Group of the version's files.
+    type: str
+  mode:
+    description: Mode of the version's files in octal.
+    type: str
+    default: "0644"
+  reserve_bytes:
+    description: Bytes that must stay free on the disk.
+    type: int
+    default: 0
+  hardware_class:
+    description: Hardware class of this host.
+    type: str
+  trusted_keys:
+    description: Public keys, one of which must have signed the release.
+    type: list
+    elements: str
+    default: []
+  roots:
+    description: Directories that stand for C(proc), C(sys), C(etc) and C(var) of the device.
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    support: none
+    description: playbooks/rollout.yml shows its waves in check mode and ends before the first step.
+  diff_mode:
+    support: none
+    description: The ledger tells what was done.
+  idempotent:
+    support: full
+    description: A step that is done again ends at the same place, after a kill at any moment too.
+seealso:
+  - module: tfleet.serving.rollout_control
+  - module: tfleet.serving.model_version
+"""
+
+EXAMPLES = r"""
+- name: Bring the release to the host
+  tfleet.serving.rollout_host:
+    step: stage
+    ledger: /home/ops/tfleet/.tfleet/rollouts/digits-2-20261121T171500Z
+    rollout: digits-2-20261121T171500Z
+    model: digits
+    version: 2
+    base_path: /var/lib/tfleet/models/digits
+    config_file: /etc/tfleet/model.config
+    release: /home/ops/tfleet/.tfleet/releases/digits-2.tar
+
+- name: Move the labels
+  tfleet.serving.rollout_host:
+    step: promote
+    ledger: /home/ops/tfleet/.tfleet/rollouts/digits-2-20261121T171500Z
+    rollout: digits-2-20261121T171500Z
+    model: digits
+    version: 2
+    base_path: /var/lib/tfleet/models/digits
+    config_file: /etc/tfleet/model.config
+    labels: {canary: 2, stable: 2}
+    configs: "{{ rollout_texts }}"
+
+- name: Take it back
+  tfleet.serving.rollout_host:
+    step: rollback
+    ledger: /home/ops/tfleet/.tfleet/rollouts/digits-2-20261121T171500Z
+    rollout: digits-2-20261121T171500Z
+    model: digits
+    version: 2
+    base_path: /var/lib/tfleet/models/digits
+    config_file: /etc/tfleet/model.config
+    reason: more than one host failed
+"""
+
+RETURN = r"""
+outcome:
+  description: C(ok), C(failed) or C(unreachable), as in the ledger.
+  returned: always
+  type: str
+  sample: ok
+msg:
+  description: What failed, where, and what to do next.
+  returned: when it is not ok
+  type: str
+seen:
+  description: With O(step=stage), what the host has and serves; the step V(gate) wants it.
+  returned: when it is ok
+  type: dict
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tfleet.serving.plugins.module_utils.commands import SBIN, Commands
+from ansible_collections.tfleet.serving.plugins.module_utils.device_facts import Device
+from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_device import RolloutDevice
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_server import Server
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import device_settings
+from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RUNTIME_ARGUMENT_SPEC, runtime_of
+
+COMMAND_SECONDS = 10
+
+# What the action adds to the options of a task: names of the device side only.
+_INTERNAL = {
+    "companions": {"type": "dict", "default": {}},
+    "arrived": {"type": "dict", "default": {}},
+    "src": {"type": "path", "default": ""},
+}
+
+
+def device_of(module):
+    """The RolloutDevice that a module's parameters describe."""
+    params = dict(module.params, **device_settings(module.params["settings"]))
+    server = Server(runtime_of(module), params["addresses"], params["metrics"], params["config_file"], params["log"], module.run_command)
+    roots = dict({name: "/" + name for name in ("proc", "sys", "etc", "var")}, **params["roots"])
+    # A reading of its own each time: notes of one are no notes of the other.
+    commands = Commands(os.environ.get("PATH", os.defpath).split(os.pathsep) + SBIN, COMMAND_SECONDS)
+    return RolloutDevice(params, server, lambda: Device(roots, commands, params["base_path"]).health())
+
+
+def main():
+    """Entry point of the module."""
+    module = AnsibleModule(
+        argument_spec=dict(
+            RUNTIME_ARGUMENT_SPEC,
+            step={"type": "str", "choices": ["look", "gate", "promote", "check", "rollback"], "required": True},
+            rollout={"type": "str", "required": True},
+            by={"type": "str", "default": ""},
+            supersede={"type": "str", "default": ""},
+            model={"type": "str", "required": True},
+            version={"type": "int", "required": True},
+            base_path={"type": "path", "required": True},
+            labels={"type": "dict", "default": {}},
+            keep={"type": "int", "default": 0},
+            manifest_sha256={"type": "str", "default": ""},
+            release_bytes={"type": "int", "default": 0},
+            seen={"type": "dict", "default": {}},
+            configs={"type": "dict", "default": {}},
+            reason={"type": "str", "default": ""},
+            addresses={"type": "list", "elements": "str", "default": ["127.0.0.1:8500"]},
+            metrics={"type": "list", "elements": "str", "default": []},
+            config_file={"type": "path", "required": True},
+            log={"type": "dict", "default": {}},
+            settings={"type": "dict", "default": {}},
+            latency_budget_ms={"type": "float"},
+            owner={"type": "str"},
+            group={"type": "str"},
+            mode={"type": "str", "default": "0644"},
+            reserve_bytes={"type": "int", "default": 0},
+            hardware_class={"type": "str"},
+            trusted_keys={"type": "list", "elements": "str", "default": []},
+            roots={"type": "dict", "default": {}},
+            **_INTERNAL,
+        ),
+    )
+    try:
+        result = device_of(module).step(module.params["step"])
+    except ModuleError as error:
+        module.fail_json(**dict(error.result, msg=str(error)))
+    except OSError as error:
+        module.fail_json(msg="The step %s of the rollout %s could not be done: %s. Check who owns that file or directory, and the disk."
+                         % (module.params["step"], module.params["rollout"], error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
