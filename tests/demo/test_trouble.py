@@ -6,6 +6,7 @@ Real runs on a demo of its own with the digits alone; the tests are steps of one
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -87,11 +88,28 @@ def said(output):
     return " ".join(output.split())
 
 
-def shown(playbook, version, *options):
-    """The columns of the status table for a version of digits: state, labels, versions on disk."""
-    rows = [line.split()[3:] for line in playbook("status", *options).splitlines() if line.split()[:3] == ["localhost", "digits", str(version)]]
-    assert len(rows) == 1, rows
-    return rows[0]
+@pytest.fixture
+def served(work, options):
+    """Ask the server itself for the states of the versions of digits, by number, and for its labels."""
+
+    def ask():
+        model = tfleet("status", options, "--config", str(work / "serving/model.config"))["models"]["digits"]
+        return {version["version"]: version["state"] for version in model["versions"]}, model["labels"]
+
+    return ask
+
+
+@pytest.fixture
+def prove(options):
+    """Ask the stable version for the golden answers of a version."""
+    return lambda version: tfleet("predict", options, "--model", "digits", "--label", "stable", "--golden", f"models/digits/{version}/golden.npz")
+
+
+def tfleet(command, options, *more):
+    port = re.search(r"tfleet_grpc_port=(\d+)", options)[1]
+    done = subprocess.run(["tfleet", command, "--address", f"127.0.0.1:{port}", *more, "--json"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("words", [
@@ -111,67 +129,61 @@ def test_the_next_run_finishes_what_the_killed_ones_began(playbook, models, chan
     assert not [path for path in (work / "models/digits").iterdir() if path.name.startswith((".staging", ".incoming"))]
 
 
-def test_a_version_that_answers_wrongly_is_taken_back(playbook, models, smoke_lines, work):
+def test_a_version_that_answers_wrongly_is_taken_back(playbook, models, served, smoke_lines, work):
     # The first model under the second one's golden answers: it loads, and is wrong.
     wrong = models(release(1), release(2), release(3, source="models/digits/1/frozen_graph.pb", golden=2))
-    output = playbook("site", *wrong, fails=True)
+    output = playbook("deploy", *wrong, fails=True)
     assert "differ from" in output
     assert "Output 'classes'" in output
     (line,) = [line for line in smoke_lines((work / "reports/smoke.jsonl").read_text()) if line["version"] == 3]
     assert line["ok"] is False
-    assert shown(playbook, 2, *models(release(1), release(2))) == ["AVAILABLE", "canary", "stable", "1", "2"]
+    states, labels = served()
+    assert labels == {"canary": 2, "stable": 2}
+    assert (states[1], states[2], states.get(3, "END")) == ("AVAILABLE", "AVAILABLE", "END")
     assert (work / "models/digits/.aside/3/manifest.json").exists()
     assert not (work / "models/digits/3").exists()
 
 
-def test_a_version_that_does_not_load_leaves_the_old_one_serving(playbook, models, work, tmp_path):
+def test_a_version_that_does_not_load_leaves_the_old_one_serving(playbook, models, served, prove, work, tmp_path):
     source = tmp_path / "broken"
     subprocess.run([sys.executable, "-c", BROKEN_MODEL, str(source)], check=True, capture_output=True)
     broken = {"version": 4, "source": str(source), "golden": "models/digits/2/golden.npz"}
-    output = said(playbook("site", *models(release(1), release(2), broken), fails=True))
+    output = said(playbook("deploy", *models(release(1), release(2), broken), fails=True))
     # The reason is the server's own, from GetModelStatus, and so is what still serves.
     assert "ersion 4 of model" in output, output[-3000:]
     assert "keep serving" in output or "keeps serving" in output
-    assert shown(playbook, 4, *models(release(1), release(2)))[0] == "END"
-    assert shown(playbook, 2, *models(release(1), release(2)))[:3] == ["AVAILABLE", "canary", "stable"]
-    playbook("smoke", *models(release(1), release(2)))
+    states, labels = served()
+    assert (states[2], states[4]) == ("AVAILABLE", "END")
+    assert labels == {"canary": 2, "stable": 2}
+    prove(2)
     shutil.rmtree(work / "models/digits/4")
 
 
-def test_a_version_that_was_changed_in_place_is_never_overwritten(playbook, models, work):
+def test_a_version_that_was_changed_in_place_is_never_overwritten(playbook, models, prove, work):
     graph = work / "models/digits/1/saved_model.pb"
     before = graph.read_bytes()
     changed = before[:-1] + bytes([before[-1] ^ 1])
     graph.write_bytes(changed)
     try:
-        output = said(playbook("site", *models(release(1), release(2)), fails=True))
+        output = said(playbook("deploy", *models(release(1), release(2)), fails=True))
         assert "Version 1 of digits was changed in place after its release" in output
         assert "saved_model.pb" in output
         assert graph.read_bytes() == changed
     finally:
         graph.write_bytes(before)
-    playbook("smoke", *models(release(1), release(2)))
+    prove(2)
 
 
-def test_a_restart_that_was_killed_is_made_up_for(command, playbook, models, changed, work):
+def test_a_restart_that_was_killed_is_made_up_for(command, playbook, models, prove, work):
     batching = json.dumps({"model_server_batching": {"max_batch_size": 64}})
     record = work / "serving/server.pid.json"
     before = json.loads(record.read_text())["pid"]
-    kill_when(command("site", *models(release(1), release(2)), "-e", batching), "TASK [tfleet.serving.model_server : Run the server in the background]")
+    kill_when(command("deploy", *models(release(1), release(2)), "-e", batching), "TASK [tfleet.serving.model_server : Run the server in the background]")
     # Whether the kill came before or after it, the server of the next run has the file's values.
-    playbook("site", *models(release(1), release(2)), "-e", batching)
+    playbook("deploy", *models(release(1), release(2)), "-e", batching)
     assert json.loads(record.read_text())["pid"] != before
     assert any("batching_parameters_file" in flag for flag in json.loads(record.read_text())["argv"])
-    assert changed(playbook("site", *models(release(1), release(2)), "-e", batching)) == {0}
-
-
-def test_a_proven_version_is_not_taken_back_for_a_wrong_configuration(playbook, models, work):
-    # Golden requests have up to 64 rows: with smaller batches the server refuses them, whatever the version.
-    small = json.dumps({"model_server_batching": {"max_batch_size": 1}})
-    output = said(playbook("site", *models(release(1), release(2)), "-e", small, fails=True))
-    assert "larger than maximum input batch size" in output
-    assert (work / "models/digits/2").exists()
-    playbook("site", *models(release(1), release(2)))
+    prove(2)
 
 
 @pytest.mark.parametrize("more, words", [
@@ -187,10 +199,18 @@ def test_a_wrong_inventory_changes_nothing(playbook, models, work, changed, more
     assert sorted((work / "models").rglob("*")) == before
 
 
-def test_a_port_that_is_taken_is_named(playbook, models, work):
+def test_a_port_that_is_taken_is_named(playbook, models, prove, work):
     # The demo's own server has the port; a second one beside it must say so, and must not tell the first its own configuration.
     pid = json.loads((work / "serving/server.pid.json").read_text())["pid"]
     output = playbook("site", *models(release(1)), "-e", f"tfleet_config_dir={work}/second", fails=True)
     assert f"is taken by process {pid}" in said(output), said(output)[-3000:]
     assert "Have the running server read it" not in output
-    playbook("smoke", *models(release(1), release(2)))
+    prove(2)
+
+
+def test_a_proven_version_is_not_taken_back_for_a_wrong_configuration(playbook, models, work):
+    # Golden requests have up to 64 rows: with smaller batches the server refuses them, whatever the version.
+    small = json.dumps({"model_server_batching": {"max_batch_size": 1}})
+    output = said(playbook("deploy", *models(release(1), release(2)), "-e", small, fails=True))
+    assert "larger than maximum input batch size" in output
+    assert (work / "models/digits/2").exists()
