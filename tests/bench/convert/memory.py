@@ -4,7 +4,6 @@ The most that `tfleet convert` held, less what the same conversion of a model of
 of the model. The target is tfleet.convert.variants.resources.MODEL_TIMES, which the memory preflight counts on.
 """
 
-import functools
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ import sys
 
 from tests.bench import harness
 
-ROUNDS = 3
+ROUNDS = 2  # what a process holds hardly differs from run to run, and nothing has to become warm
 TARGET = 2.5
 PYTHON = [sys.executable, "-m"]
 ENVIRONMENT = dict(os.environ, PYTHONPATH=os.path.join(harness.ROOT, "runtime", "src"), CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
@@ -39,8 +38,7 @@ def rows(folder, rounds):
         harness.run_process([sys.executable, "-c", MAKE, os.path.join(folder, name), str(width), str(layers)], ENVIRONMENT)
     model = sum(os.path.getsize(os.path.join(place, name)) for place, _, names in os.walk(os.path.join(folder, "large")) for name in names)
     for variant, options in VARIANTS.items():
-        runs = {name: functools.partial(peak, folder, name, variant, options) for name in sizes}
-        found = harness.interleaved(min(rounds, ROUNDS), runs)
+        found = {name: [peak(folder, name, variant, options) for _ in range(min(rounds, ROUNDS))] for name in sizes}
         base = statistics.median(found["small"])
         yield harness.row("%s: memory by the model's size" % variant, "times", [(value - base) / model for value in found["large"]], target=TARGET)
         yield harness.row("%s: TensorFlow itself" % variant, "MiB", [value / 2**20 for value in found["small"]])
