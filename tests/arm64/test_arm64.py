@@ -19,6 +19,8 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 IMAGE = "tfleet-runtime-arm64"
 MODELS = yaml.safe_load((CHECKOUT / "inventories/local/group_vars/all.yml").read_text())["tfleet_models"]
 RELEASES = [(model["name"], release) for model in MODELS for release in model["releases"]]
+# Emulated, on a machine that does other things too, a detection takes half a minute.
+PATIENCE = ["--timeout", "180"]
 IDS = [f"{name}-{release['version']}" for name, release in RELEASES]
 
 
@@ -106,7 +108,7 @@ def test_the_serving_api_is_of_tensorflows_release_and_replaced_nothing(image):
 def test_a_served_version_gives_its_golden_answers(server, name, release):
     golden = CHECKOUT / release["golden"]
     answer = json.loads(run(pathlib.Path(sys.executable).parent / "tfleet", "predict", "--json", "--address", server[0], "--model", name,
-                            "--version", release["version"], "--golden", golden))
+                            "--version", release["version"], "--golden", golden, *PATIENCE))
     assert answer["ok"] and answer["version"] == release["version"]
 
 
@@ -114,7 +116,7 @@ def test_the_client_of_the_image_gives_the_same_answers(server, image):
     name, release = RELEASES[0]
     golden = CHECKOUT / release["golden"]
     answer = json.loads(run("docker", "run", "--rm", "--network", "host", "--volume", f"{golden}:{golden}:ro", image, "predict", "--json",
-                            "--address", server[0], "--model", name, "--version", release["version"], "--golden", golden))
+                            "--address", server[0], "--model", name, "--version", release["version"], "--golden", golden, *PATIENCE))
     assert answer["ok"]
 
 
