@@ -65,7 +65,7 @@ def test_boxes_and_names_are_drawn_at_any_size(size):
 
 
 def test_boxes_outside_the_picture_are_cut():
-    wild = [results.Detection((-1.0, float("nan"), 7.0, 9.0), 1, "x", 0.9), results.Detection((0.9, 0.9, 0.1, 0.1), 2, "y", 0.8)]
+    wild = [results.Detection((-1.0, float("nan"), 7.0, 9.0), 1, "x", 0.9, None), results.Detection((0.9, 0.9, 0.1, 0.1), 2, "y", 0.8, None)]
     assert drawing.draw_detections(Image.new("RGB", (50, 50)), wild).size == (500, 500)
 
 

@@ -4,16 +4,19 @@ import base64
 import json
 import os
 import sys
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from tfleet import files, wire
+from tfleet.client import preprocessing
 from tfleet.client.answers import Metadata, describe_signatures, describe_tensor, shape_of
+from tfleet.client.preprocessing import Placement, Preprocessing
 from tfleet.errors import TfleetError
 
-# Pillow's name of what has that many channels; a free number gets colour.
-_MODES = {1: "L", 3: "RGB", 4: "RGBA", -1: "RGB"}
+_ORIENTATION = 0x0112  # EXIF's tag
+_TURNED = "tfleet_turned"
+"""In a Pillow image's info: the format of the file that had it lying on its side."""
 
 
 def signature_of(metadata: Metadata, name: str) -> Any:
@@ -49,65 +52,81 @@ def from_options(options: List[str], signature: Any) -> Dict[str, np.ndarray]:
     return arrays
 
 
+Prepared = NamedTuple(
+    "Prepared",
+    [
+        ("name", str),
+        ("picture", Any),  # upright Pillow image, as it was
+        ("arrays", Dict[str, np.ndarray]),  # the request, with its batch dimension if the signature asks for one
+        ("placement", Placement),  # of the picture in what is sent
+    ],
+)
+
+
 def from_image(path: str, signature: Any, values: Tuple[float, float] = (0.0, 1.0)) -> Tuple[Dict[str, np.ndarray], Any]:
     """The request for one picture and the picture itself (a Pillow image), by the signature's only input.
 
     Strings get the file's bytes. Numbers get pixels: resized where height and width are fixed, in grey where the last
     dimension is 1, from 0 to 255 for integers and over the range `values` for floats, with the batch dimension the signature asks for.
     """
+    picture, content = open_image(path)
+    prepared = prepare(path, picture, content, signature, preprocessing.DEFAULT._replace(values=values))
+    return prepared.arrays, prepared.picture
+
+
+def prepare(name: str, picture: Any, content: Optional[bytes], signature: Any, how: Preprocessing) -> Prepared:
+    """The request for a Pillow image by the signature's only input. `content` is the image's file if it has one.
+
+    Models that take encoded pictures get the file, encoded anew only if it says by its EXIF orientation that it lies on its side: no model reads that.
+    """
     if len(signature.inputs) != 1:
         raise TfleetError("--image needs a signature with one input; this one has: %s. Use --input." % describe_inputs(signature))
     alias = next(iter(signature.inputs))
     info = signature.inputs[alias]
-    picture, content = open_image(path)
     shape = shape_of(info)
     if info.dtype == wire.DT.Value("DT_STRING"):
         array = np.empty((), dtype=object)
-        array[()] = content
-        return {alias: array if shape == [] else array.reshape(1)}, picture
+        array[()] = content if content is not None and not picture.info.get(_TURNED) else _encoded(picture)
+        whole = preprocessing.whole(picture.height, picture.width)
+        return Prepared(name, picture, {alias: array if shape == [] else array.reshape(1)}, whole)
     rank = 4 if shape is None else len(shape)
-    height, width, channels = (shape or [-1] * rank)[-3:] if rank in (3, 4) else (0, 0, 0)
-    if channels not in _MODES:
+    wanted = (shape or [-1] * rank)[-3:] if rank in (3, 4) else [0, 0, 0]
+    if wanted[2] not in (-1, 1, 3, 4):
         raise TfleetError("Input '%s' is %s, which is not a picture. Use --input." % (alias, describe_tensor(info)))
-    fitted = pixels(picture, [height, width, channels], _numpy_dtype(alias, info), values, "Input '%s'" % alias)
-    return {alias: fitted[np.newaxis] if rank == 4 else fitted}, picture
+    fitted, placement = preprocessing.pixels(picture, wanted, _numpy_dtype(alias, info), how, "Input '%s'" % alias)
+    return Prepared(name, picture, {alias: fitted[np.newaxis] if rank == 4 else fitted}, placement)
 
 
 def pixels(picture: Any, shape: List[int], dtype: np.dtype, values: Tuple[float, float], what: str) -> np.ndarray:
-    """A Pillow image as an array [height, width, channels] of the dtype.
+    """A Pillow image as an array [height, width, channels], stretched to what `shape` fixes; see preprocessing.pixels."""
+    return preprocessing.pixels(picture, shape, dtype, preprocessing.DEFAULT._replace(values=values), what)[0]
 
-    Resized where height and width in `shape` are not -1 (free), in grey where the channels are 1; integers get 0 to 255, floats the range
-    `values`. Raises TfleetError, which begins with `what`, if `shape` is no picture's.
+
+def _encoded(picture: Any) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    if picture.info.get(_TURNED) == "JPEG":
+        picture.convert("RGB").save(buffer, "JPEG", quality=95)
+    else:
+        picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def open_image(path: str, decode: bool = True) -> Tuple[Any, bytes]:
+    """An upright Pillow image and the file's bytes. Raises TfleetError for a file that is missing, damaged or no picture.
+
+    Without `decode` its pixels are only read when somebody looks at them, or if it has to be turned.
     """
-    height, width, channels = shape
-    if channels not in _MODES:
-        raise TfleetError("%s takes %d channels, which no picture has." % (what, channels))
-    fitted = picture.convert(_MODES[channels])
-    if (height, width) != (-1, -1):
-        from tfleet.client.drawing import FILTER
-
-        size = (width if width > 0 else fitted.width, height if height > 0 else fitted.height)
-        fitted = fitted.resize(size, FILTER.BILINEAR)
-    array = np.asarray(fitted).reshape(fitted.height, fitted.width, -1)
-    if dtype.kind != "f":
-        return array.astype(dtype)
-    low, high = values
-    if (low, high) == (0.0, 1.0):
-        return array.astype(dtype) / dtype.type(255)
-    return array.astype(dtype) * dtype.type((high - low) / 255) + dtype.type(low)
-
-
-def open_image(path: str) -> Tuple[Any, bytes]:
-    """An upright Pillow image and the file's bytes. Raises TfleetError for a file that is missing, damaged or no picture."""
     try:
         with open(path, "rb") as stream:
             content = stream.read()
     except OSError as error:
         raise TfleetError("Could not read the image %s: %s." % (path, files.reason(error)))
-    return decode_image(content, path), content
+    return decode_image(content, path, decode), content
 
 
-def decode_image(content: bytes, name: str) -> Any:
+def decode_image(content: bytes, name: str, decode: bool = True) -> Any:
     """An upright Pillow image from a file's bytes. Raises TfleetError with the name given."""
     import io
 
@@ -117,8 +136,13 @@ def decode_image(content: bytes, name: str) -> Any:
         raise TfleetError("Pictures need Pillow, which this environment lacks: pip install 'Pillow>=8.4'.")
     try:
         image = Image.open(io.BytesIO(content))
-        image.load()
-        return ImageOps.exif_transpose(image)
+        if decode:
+            image.load()
+        if image.getexif().get(_ORIENTATION, 1) == 1:
+            return image
+        upright = ImageOps.exif_transpose(image)
+        upright.info[_TURNED] = image.format
+        return upright
     except Image.UnidentifiedImageError:
         raise TfleetError("%s is not a picture in a known format. Use a JPEG or PNG file." % name)
     # Decoders raise many kinds of errors for damaged files.
@@ -183,7 +207,7 @@ def _numpy_dtype(alias: str, info: Any) -> np.dtype:
 
 def _read(alias: str, text: str, info: Any) -> np.ndarray:
     if text.endswith(".npy"):
-        return _read_npy(text)
+        return read_npy(text)
     if text == "-":
         value = _parse(alias, sys.stdin.read(), "standard input")
     elif text.startswith("@"):
@@ -207,7 +231,8 @@ def _read(alias: str, text: str, info: Any) -> np.ndarray:
     return array
 
 
-def _read_npy(path: str) -> np.ndarray:
+def read_npy(path: str) -> np.ndarray:
+    """An array that numpy.save wrote. Raises TfleetError."""
     try:
         return np.load(path, allow_pickle=False)
     except OSError as error:

@@ -10,6 +10,9 @@ from tfleet.errors import TfleetError
 _ITEM = re.compile(r"\bitem\s*:?\s*\{((?:[^{}\"']|\"[^\"]*\"|'[^']*')*)\}")
 _ENTRY = re.compile(r"(\w+)\s*:\s*(?:\"([^\"]*)\"|'([^']*)'|(-?\d+))")
 
+_BACKGROUND = ("background", "dummy", "__background__", "???")
+_IMAGENET_WITH_BACKGROUND = 1001
+
 
 def load(path: str) -> Dict[int, str]:
     """Reads {class number: name} from one of
@@ -47,6 +50,22 @@ def from_json(value: Any) -> Dict[int, str]:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values()):
         raise ValueError("names by class number are expected")
     return {int(number): name for number, name in value.items()}
+
+
+def fitted(labels: Dict[int, str], classes: int) -> Dict[int, str]:
+    """Names for a classifier with so many classes: ImageNet's are 1000, or 1001 with `background` as the first, and files have either.
+
+    A list of names that has one more or less for that reason is moved by one; all others stay as they are.
+    """
+    size = len(labels)
+    if abs(size - classes) != 1 or size < 3 or sorted(labels) != list(range(size)):
+        return labels
+    background = labels[0].strip().lower() in _BACKGROUND
+    if size == classes + 1 and background:
+        return {number - 1: labels[number] for number in range(1, size)}
+    if size + 1 == classes and classes == _IMAGENET_WITH_BACKGROUND and not background:
+        return {number + 1: name for number, name in labels.items()}
+    return labels
 
 
 def _from_items(path: str, text: str) -> Dict[int, str]:

@@ -4,8 +4,11 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from tfleet.client import label_map
+
 _SHOWN = 8
-_TOP = 3
+TOP = 3
+"""Best classes that are told of each row."""
 _SCORES = ("scores", "probabilities")
 
 
@@ -16,6 +19,7 @@ Detection = NamedTuple(
         ("number", int),
         ("name", str),
         ("score", float),
+        ("mask", Optional[np.ndarray]),  # [h,w] over the box, 0 to 1; None if the model draws none
     ],
 )
 
@@ -29,17 +33,19 @@ def is_detector(outputs: Dict[str, np.ndarray]) -> bool:
 def detections(outputs: Dict[str, Any], labels: Dict[int, str], min_score: float, row: int = 0) -> List[Detection]:
     """The detections of one image from the Object Detection API's outputs with a batch dimension, best first.
 
-    outputs: detection_boxes [N,M,4], detection_scores [N,M], and if present detection_classes [N,M] and num_detections [N].
+    outputs: detection_boxes [N,M,4], detection_scores [N,M], and if present detection_classes [N,M], num_detections [N]
+    and detection_masks [N,M,h,w].
     """
     boxes, scores = outputs["detection_boxes"][row], outputs["detection_scores"][row]
     classes = outputs["detection_classes"][row] if "detection_classes" in outputs else np.ones(len(scores))
     count = int(outputs["num_detections"].reshape(-1)[row]) if "num_detections" in outputs else len(scores)
+    masks = outputs["detection_masks"][row] if "detection_masks" in outputs else [None] * count
     found = []
-    for box, number, score in zip(boxes[:count], classes[:count], scores[:count]):
+    for box, number, score, mask in zip(boxes[:count], classes[:count], scores[:count], masks):
         if score >= min_score:
             ymin, xmin, ymax, xmax = (float(edge) for edge in box)
             name = labels.get(int(number), str(int(number)))
-            found.append(Detection((ymin, xmin, ymax, xmax), int(number), name, float(score)))
+            found.append(Detection((ymin, xmin, ymax, xmax), int(number), name, float(score), mask))
     return sorted(found, key=lambda detection: -detection.score)
 
 
@@ -54,16 +60,17 @@ def class_scores(outputs: Dict[str, np.ndarray]) -> Optional[str]:
     return None
 
 
-def classify(outputs: Dict[str, np.ndarray], labels: Dict[int, str]) -> List[Dict[str, Any]]:
+def classify(outputs: Dict[str, np.ndarray], labels: Dict[int, str], count: int = TOP) -> List[Dict[str, Any]]:
     """For each row {"class", "label", "score", "top": [{"class", "label", "score"}]}; empty if this is no classifier."""
     alias = class_scores(outputs)
     if alias is None:
         return []
     rows = []
+    labels = label_map.fitted(labels, outputs[alias].shape[1])
     names = outputs.get("classes")
     for row, scores in enumerate(outputs[alias]):
         top = []
-        for number in np.argsort(-scores, kind="stable")[:_TOP]:
+        for number in np.argsort(-scores, kind="stable")[:count]:
             label = labels.get(int(number), str(int(number)))
             # TensorFlow's classification signature answers the names beside the scores.
             if not labels and names is not None and names.dtype.kind in "OSU" and names.shape == outputs[alias].shape:
@@ -73,10 +80,10 @@ def classify(outputs: Dict[str, np.ndarray], labels: Dict[int, str]) -> List[Dic
     return rows
 
 
-def read(outputs: Dict[str, np.ndarray], labels: Dict[int, str], min_score: float) -> List[Dict[str, Any]]:
+def read(outputs: Dict[str, np.ndarray], labels: Dict[int, str], min_score: float, count: int = TOP) -> List[Dict[str, Any]]:
     """For each row what classify() gives, or for detectors {"detections": [{"class", "label", "score", "box"}]}."""
     if not is_detector(outputs):
-        return classify(outputs, labels)
+        return classify(outputs, labels, count)
     rows = []
     for row in range(len(outputs["detection_scores"])):
         objects = []
