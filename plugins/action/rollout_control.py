@@ -36,7 +36,8 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         """Return what the playbook needs next; a refusal fails the task."""
         super().run(tmp, task_vars)
-        self._vars = task_vars or {}
+        # A variable of the inventory may be made of others.
+        self._vars = {name: self._templar.template(value) if name.startswith("rollout_") else value for name, value in (task_vars or {}).items()}
         try:
             return getattr(self, "_" + self._task.args["do"])(self._task.args)
         except ModuleError as error:
