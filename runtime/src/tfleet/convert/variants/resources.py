@@ -9,9 +9,9 @@ from tfleet.errors import TfleetError
 MIB = 2**20
 # TensorFlow's own libraries and start, as `make bench SUITE=convert` measured them; TensorRT's and CUDA's come on top on a GPU.
 TENSORFLOW_BYTES = {"grappler": 500 * MIB, "tflite": 600 * MIB, "tftrt": 1200 * MIB}
-# The most a conversion holds of the model at once, beyond TensorFlow itself, as measured with 128 and 256 MiB of weights; for TF-TRT, which needs a GPU, an
-# estimate. TensorFlow Lite's converter is TensorFlow's own, and nothing of ours is in its part.
-MODEL_TIMES = {"grappler": 3.0, "tflite": 18.0, "tftrt": 6.0}
+# The most a conversion holds of the model at once, beyond TensorFlow itself, as measured with 64 to 256 MiB of weights (docs/conversion.md says what holds
+# it); for TF-TRT, which needs a GPU, an estimate.
+MODEL_TIMES = {"grappler": 3.0, "tflite": 10.0, "tftrt": 6.0}
 # TF-TRT's default where nobody sets the workspace (2.11 and later with TensorRT 8.4 take all there is: facts/jetson.md, section 8a).
 DEFAULT_WORKSPACE = 1024 * MIB
 _UNLIMITED = 2**60

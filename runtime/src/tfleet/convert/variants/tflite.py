@@ -100,7 +100,7 @@ def _converter(tf: Any, source: str, outline: str, request: Request) -> Any:
     memory.give_back()
     converter = made(outline)
     if getattr(converter, "saved_model_dir", None) != outline or not hasattr(converter, "_load_saved_model"):
-        return made(source)  # before 2.3 what Python has loaded is what is converted
+        return made(source)  # older releases convert what Python has loaded
     loaded = converter._load_saved_model(outline, set(request.tags))
     converter._load_saved_model = lambda *_arguments: loaded
     converter.saved_model_dir = source
