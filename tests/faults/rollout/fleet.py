@@ -71,9 +71,9 @@ class Host:
                 "--tfleet_start_guard_file=%s" % (self.root / "start_guard.json"), "--tfleet_bind_address=127.0.0.1",
                 "--tfleet_reload_polls_at_once=true", "--tfleet_retry_failed_version_on_change=true",
                 "--tensorflow_intra_op_parallelism=1", "--tensorflow_inter_op_parallelism=1"]
-        self._log = open(self.config.parent / "server.log", "ab")
-        self._process = subprocess.Popen(["bash", "-c", SUPERVISED, "server", *argv], stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL,
-                                         start_new_session=True)
+        with open(self.config.parent / "server.log", "ab") as log:
+            self._process = subprocess.Popen(["bash", "-c", SUPERVISED, "server", *argv], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                                             start_new_session=True)
 
     def ready(self):
         end = time.monotonic() + START_SECONDS
@@ -91,7 +91,6 @@ class Host:
             self._process.wait(20)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._log.close()
 
     def kill_server(self):
         """kill -9 of the model server; its keeper starts it again."""
@@ -197,7 +196,13 @@ class Fleet:
 
     def interrupt(self, process, words, number, after=0.0):
         """Send a signal to a run, and all it started, so many seconds after it said `words`."""
-        seen = any(words in line for line in process.stdout)
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if words in line:
+                break
+        else:
+            raise AssertionError("the run never said %r: %s" % (words, "".join(said)[-4000:]))
         time.sleep(after)
         if number == signal.SIGINT:
             os.killpg(process.pid, number)
@@ -209,7 +214,6 @@ class Fleet:
                     pass
         process.stdout.close()
         process.wait(60)
-        assert seen, "the run never said %r" % words
 
     def ledger(self, rollout):
         return [json.loads(line) for line in (self.work / "rollouts" / rollout / "ledger.jsonl").read_text().splitlines()]

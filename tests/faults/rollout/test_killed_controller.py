@@ -23,7 +23,7 @@ PHASES = [
 def rollout(fleet):
     """The name of the rollout that is killed again and again."""
     fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2), rollout_soak_seconds=3)
-    return lambda: fleet.last()
+    return fleet.last
 
 
 @pytest.mark.parametrize(("phase", "words", "after"), PHASES, ids=[phase[0].split(",")[0] for phase in PHASES])

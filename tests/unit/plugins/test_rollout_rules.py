@@ -1,0 +1,203 @@
+"""What the gate makes of what was measured, the locks, and what model.config says at each step."""
+import os
+import subprocess
+import sys
+
+import pytest
+from ansible_collections.tfleet.serving.plugins.module_utils import rollout_gate as gate
+from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.models import ModelsError, normalise
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import rollout_configs, rollout_item
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ControllerLock, Hold
+
+MIB = 1024 * 1024
+
+
+# ---- latency ----
+@pytest.mark.parametrize(("rounds", "findings"), [
+    ([(10.0, 12.0)], 0), ([(10.0, 100.0)], 1), ([(10.0, 39.0)], 0),
+    # Noise in some of the turns is no property of the version.
+    ([(10.0, 500.0), (10.0, 11.0)], 0), ([(None, 90.0)], 0), ([(None, 110.0)], 1), ([(10.0, 150.0), (10.0, 120.0)], 2),
+])
+def test_latency_is_judged_by_the_best_turn(rounds, findings):
+    assert len(gate.latency(rounds, 2, 20, 100)) == findings
+
+
+def test_without_a_budget_only_the_old_version_is_the_measure():
+    assert gate.latency([(900.0, 1000.0)], 2, 20, None) == []
+
+
+# ---- health ----
+def reading(swap=0, celsius=50.0, over_current=None, throttling=None):
+    return {"memory": {"available_bytes": 1}, "swap": [{"used_bytes": swap}], "thermal": [{"zone": "CPU-therm", "celsius": celsius, "critical_celsius": 100.0}],
+            "over_current": over_current, "throttling": throttling}
+
+
+@pytest.mark.parametrize(("after", "words"), [
+    (reading(swap=300 * MIB), "300 MiB of swap"), (reading(celsius=96.0), "96 degrees, allowed are 95"), (reading(over_current={"oc1": 3}), "gave out 2 time"),
+    (reading(throttling=["kernel: throttled"]), "slowed down meanwhile: kernel: throttled"),
+])
+def test_what_a_version_may_not_do_to_a_device(after, words):
+    (finding,) = gate.health(reading(over_current={"oc1": 1}), after, 256 * MIB, 0)
+    assert words in finding
+
+
+def test_what_was_so_before_is_not_the_versions_fault():
+    before = reading(swap=MIB, over_current={"oc1": 7}, throttling=["kernel: throttled"])
+    assert gate.health(before, before, 0, 0) == []
+
+
+def test_a_device_that_tells_nothing_has_nothing_against_it():
+    silent = {"memory": None, "swap": None, "thermal": [], "over_current": None, "throttling": None}
+    assert gate.health(silent, silent, 0, 0) == []
+
+
+def test_a_limit_of_ones_own_for_the_temperature():
+    assert len(gate.health(reading(), reading(celsius=71.0), 0, 70)) == 1
+
+
+# ---- counters ----
+METRICS = """# TYPE :tensorflow:serving:request_count counter
+:tensorflow:serving:request_count{model_name="digits",status="OK"} 100
+:tensorflow:serving:request_count{model_name="digits",status="INTERNAL"} 3
+:tensorflow:serving:request_count{model_name="other",status="INTERNAL"} 9
+:tensorflow:serving:request_latency_count{model_name="digits"} 5
+"""
+
+
+def test_counters_are_read_for_one_model():
+    assert gate.request_counts(METRICS, "digits") == {"OK": 100, "INTERNAL": 3}
+    assert gate.request_counts("", "digits") == {}
+
+
+@pytest.mark.parametrize(("before", "after", "bad"), [
+    ({"OK": 10}, {"OK": 20}, False), ({"OK": 10, "INTERNAL": 5}, {"OK": 20, "INTERNAL": 5}, False), ({"OK": 10}, {"OK": 20, "INTERNAL": 1}, True),
+    ({"OK": 10}, {"OK": 1010, "INTERNAL": 5}, False), ({}, {}, False),
+    # The server was started again: it counts from 0.
+    ({"OK": 10}, {"OK": 5, "INTERNAL": 1}, True),
+])
+def test_errors_count_from_when_the_labels_moved(before, after, bad):
+    findings, total, failed = gate.errors(before, after, 0.01)
+    assert bool(findings) is bad
+    assert total >= failed
+
+
+# ---- locks ----
+def test_a_lock_whose_process_lives_refuses_and_names_it(tmp_path):
+    lock = ControllerLock(str(tmp_path), "digits")
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        assert lock.take("digits-1-a", other.pid, "somebody@there") is None
+        with pytest.raises(ModuleError, match=r"digits-1-a of digits goes on now, in process %d .*somebody@there.*rollout_resume=digits-1-a" % other.pid):
+            lock.take("digits-1-b", os.getpid(), "me")
+    finally:
+        other.communicate()
+    # Nobody has to remove it by hand.
+    assert lock.take("digits-1-b", os.getpid(), "me") == "digits-1-a"
+    lock.release("digits-1-a")
+    assert lock.holder()["rollout"] == "digits-1-b"
+    lock.release("digits-1-b")
+    assert lock.holder() is None
+
+
+def test_a_lock_is_for_one_model(tmp_path):
+    ControllerLock(str(tmp_path), "digits").take("digits-1-a", 1, "init")
+    assert ControllerLock(str(tmp_path), "faces").take("faces-1-a", os.getpid(), "me") is None
+
+
+def test_a_device_is_held_by_one_rollout_and_remembers_what_it_was(tmp_path):
+    hold = Hold(str(tmp_path))
+    hold.take("a", "me@here", 2, {"labels": {"stable": 1}})
+    # The same rollout again, after a kill, with what it finds now.
+    assert hold.take("a", "me@here", 2, {"labels": {"stable": 2}})["before"] == {"labels": {"stable": 1}}
+    with pytest.raises(ModuleError, match=r"held by the rollout a to version 2, begun by me@here .*rollout_resume=a.*rollout_supersede=a"):
+        hold.take("b", "you@there", 3, {})
+    assert hold.take("b", "you@there", 3, {"labels": {"stable": 2}}, supersede="a")["before"] == {"labels": {"stable": 1}}
+    hold.remove()
+    assert hold.read() is None
+
+
+def test_a_device_that_is_done_holds_nobody_up(tmp_path):
+    hold = Hold(str(tmp_path))
+    hold.take("a", "me", 2, {"labels": {"stable": 1}})
+    hold.note(done=True)
+    assert hold.check("a")["done"]
+    assert hold.take("b", "me", 3, {"labels": {"stable": 2}})["before"] == {"labels": {"stable": 2}}
+
+
+def test_a_hold_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / ".rollout.json").write_text("{")
+    with pytest.raises(ModuleError, match=r"rollout\.json cannot be read"):
+        Hold(str(tmp_path)).read()
+
+
+# ---- what model.config says ----
+def models(**more):
+    releases = [{"version": version, "source": "m/%d" % version, "golden": "g/%d.npz" % version, **({"source_version": 2} if version == 3 else {})}
+                for version in more.pop("versions", (1, 2))]
+    return normalise([{"name": "digits", "releases": releases, **more}, {"name": "faces", "releases": [{"version": 4, "source": "f"}]}], "/models", "/src")
+
+
+def seen(labels, versions=(1,)):
+    return {"labels": labels, "versions": list(versions)}
+
+
+def step(name, declared=None, now=None, versions=(1,)):
+    declared = declared or models()
+    now = {"digits": {"canary": 1, "stable": 1}, "faces": {"stable": 4}} if now is None else now
+    made = rollout_configs(declared, seen(now, versions), rollout_item(declared, "digits"))[name]
+    return made["__model_server_labels"], made["__model_server_policies"]["digits"], [model["name"] for model in made["preflight_models"]]
+
+
+def test_the_labels_move_in_two_steps_and_other_models_stay():
+    assert step("bridge") == ({"digits": {"canary": 1, "stable": 1}, "faces": {"stable": 4}}, {"latest": {"num_versions": 2}}, ["digits", "faces"])
+    assert step("canary")[0]["digits"] == {"canary": 2, "stable": 1}
+    assert step("stable")[0]["digits"] == step("final")[0]["digits"] == {"canary": 2, "stable": 2}
+    assert step("final")[0]["faces"] == {"stable": 4}
+
+
+def test_a_policy_that_would_unload_the_old_version_waits_until_the_end():
+    declared = models(policy={"latest": {"num_versions": 1}})
+    for name in ("bridge", "canary", "stable"):
+        assert step(name, declared)[1] == {"specific": {"versions": [1, 2]}}
+    assert step("final", declared)[1] == {"latest": {"num_versions": 1}}
+
+
+def test_a_version_between_does_not_push_the_served_one_out():
+    assert step("bridge", models(versions=(1, 3)), versions=(1, 2))[1] == {"specific": {"versions": [1, 3]}}
+
+
+def test_an_exchange_has_one_version_at_a_time_and_no_label_meanwhile():
+    assert step("alone")[:2] == ({"digits": {}, "faces": {"stable": 4}}, {"specific": {"versions": [2]}})
+    assert step("back")[1] == {"specific": {"versions": [1]}}
+
+
+def test_without_labels_the_newest_is_what_clients_get():
+    assert step("back", now={"digits": {}})[1] == {"specific": {"versions": [1]}}
+
+
+def test_a_declared_model_that_is_not_there_yet_is_left_to_site_yml():
+    assert step("final", now={"digits": {"stable": 1}})[2] == ["digits"]
+
+
+def test_a_model_that_nobody_declares_is_not_ended_silently():
+    with pytest.raises(ModelsError, match="serves cats, which tfleet_models does not declare"):
+        step("bridge", now={"digits": {}, "cats": {}})
+
+
+def test_the_release_of_a_host_is_what_it_declares():
+    assert rollout_item(models(), "digits", 2)["version"] == 2
+    assert rollout_item(models(), "digits", "2")["files"] == {"golden.npz": "/src/g/2.npz"}
+    assert rollout_item(models(), "dogs") == {}
+    # A variant that was made from version 2 is version 2 on its hardware.
+    assert rollout_item(models(versions=(1, 2, 3)), "digits", 2)["version"] == 3
+    assert rollout_item(models(), "digits", {"nano": 2, "xavier": 7}, "nano")["version"] == 2
+
+
+@pytest.mark.parametrize(("wanted", "hardware_class", "words"), [
+    (1, "", "declares version 2 for this host"), ({"nano": 2}, "xavier", "no version of digits for the hardware class xavier"),
+    ("two", "", "must be a version number"), (True, "", "must be a version number"),
+])
+def test_another_version_than_the_declared_one_is_refused(wanted, hardware_class, words):
+    with pytest.raises(ModelsError, match=words):
+        rollout_item(models(), "digits", wanted, hardware_class)
