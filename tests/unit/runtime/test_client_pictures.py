@@ -23,6 +23,27 @@ def test_detections_are_sorted_and_cut_by_number_and_score():
     assert len(row["detections"]) == 3 and row["detections"][0]["box"] == pytest.approx([0.1, 0.1, 0.4, 0.4])
 
 
+def test_masks_tint_what_they_cover():
+    outputs = dict(DETECTIONS, detection_masks=np.zeros((1, 4, 15, 15), np.float32))
+    outputs["detection_masks"][0, 0, :, :7] = 0.9  # the left half of the second best object
+    picture = drawing.draw_detections(Image.new("RGB", (640, 480), "white"), results.detections(outputs, {}, 0.5))
+    pixels = np.asarray(picture).astype(int)
+    tinted = pixels[int(480 * 0.7), int(640 * 0.6)]
+    assert tinted.min() < 200 < tinted.max() and pixels[int(480 * 0.7), int(640 * 0.8)].tolist() == [255, 255, 255]
+    assert results.detections(DETECTIONS, {}, 0.5)[0].mask is None
+
+
+def test_imagenet_names_fit_with_and_without_background():
+    names = {number: "class %d" % number for number in range(1000)}
+    with_background = {0: "background"}
+    with_background.update((number + 1, name) for number, name in names.items())
+    assert label_map.fitted(with_background, 1001) is with_background and label_map.fitted(names, 1000) is names
+    assert label_map.fitted(with_background, 1000) == names
+    assert label_map.fitted(names, 1001)[1000] == "class 999" and 0 not in label_map.fitted(names, 1001)
+    few = {0: "a", 1: "b", 2: "c"}
+    assert label_map.fitted(few, 4) is few and label_map.fitted(few, 2) is few
+
+
 def test_classes():
     first, second = results.read(SCORES, {0: "a", 1: "b"}, 0.5)
     assert (first["class"], first["label"], first["score"]) == (1, "b", 0.7)

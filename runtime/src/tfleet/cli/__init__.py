@@ -80,6 +80,7 @@ def _run(name: str, arguments: List[str]) -> int:
         args = parser.parse_args(arguments)
     except SystemExit as end:
         return int(end.code or OK)
+    args.json = as_json
     try:
         with _stdout_kept_clean() if as_json else _unchanged():
             result: Dict[str, Any] = command.run(args)
@@ -99,7 +100,7 @@ def _show(result: Dict[str, Any], as_json: bool, render: Any) -> None:
             sys.stdout.write(json.dumps(result, sort_keys=True, default=_plain_value) + "\n")
         elif result["ok"]:
             text = render(result)
-            sys.stdout.write(text if text.endswith("\n") else text + "\n")
+            sys.stdout.write(text if not text or text.endswith("\n") else text + "\n")
         else:
             sys.stderr.write("tfleet: %s\n" % result["msg"])
         sys.stdout.flush()

@@ -40,7 +40,7 @@ def signature_of(args: argparse.Namespace, recorded: Any) -> str:
 
 def source_of(args: argparse.Namespace, recorded: Any, batch_size: int, limit: Optional[int] = None) -> Callable[[Any], Any]:
     """A function that makes the requests.Source for a signature. Raises TfleetError."""
-    values = _values(args.values)
+    values = value_range(args.values)
 
     def make(signature: Any) -> Any:
         from tfleet.measure import builds, requests
@@ -88,7 +88,8 @@ def seconds(text: str) -> float:
     return value
 
 
-def _values(text: str) -> Any:
+def value_range(text: str) -> Any:
+    """LOW..HIGH of --values as two numbers. Raises TfleetError."""
     from tfleet.errors import TfleetError
     from tfleet.examples import value_range
 

@@ -4,7 +4,7 @@ import argparse
 import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from tfleet.cli import asking
+from tfleet.cli import asking, pictures
 
 HELP = "Send requests to a model server and check the answers: golden examples, pictures, or values."
 
@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", choices=("grpc", "rest"), default="grpc", help="default: %(default)s")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--golden", metavar="FILE.npz", help="recorded inputs and outputs to compare with")
-    source.add_argument("--image", nargs="+", metavar="FILE", help="pictures, sent one by one; floats get pixels from 0 to 1")
+    source.add_argument("--image", nargs="+", metavar="PATH", help="pictures; or folders and patterns ('scenes/*.jpg'), which are sent in batches")
+    source.add_argument("--camera", metavar="NUMBER|URL", help="frames of a camera or a video file (needs OpenCV)")
     source.add_argument(
         "--input",
         nargs="+",
@@ -32,14 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='values of one request: FILE.npy, FILE.json, @FILE, - (stdin) or JSON; {"b64": "..."} are bytes',
     )
     parser.add_argument("--latency-budget-ms", type=asking.seconds, metavar="MS", help="fail if the median answer takes longer")
-    parser.add_argument("--annotate", metavar="OUT.png", help="write the pictures with boxes, labels and scores")
+    parser.add_argument("--annotate", metavar="OUT", help="write pictures with boxes, masks, labels and scores: OUT.png, or a folder for many")
     parser.add_argument("--label-map", metavar="FILE", help="class names: JSON, one name a line, or an Object Detection pbtxt")
     parser.add_argument("--min-score", type=float, default=0.5, help="hide objects below this score (default: %(default)g)")
+    parser.add_argument("--top-k", type=asking.positive, default=3, metavar="N", help="best classes to tell of each picture (default: %(default)d)")
+    pictures.add_arguments(parser)
 
 
 _Request = NamedTuple(
     "_Request",
-    [("name", str), ("inputs", Dict[str, Any]), ("expected", Optional[Dict[str, Any]]), ("image", Any)],
+    [("name", str), ("inputs", Dict[str, Any]), ("expected", Optional[Dict[str, Any]]), ("prepared", Any)],
 )
 
 
@@ -50,10 +53,16 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
     golden = asking.golden_of(args)
     labels = asking.labels_of(args, golden)
     with _client(args) as client:
-        requests = _requests(args, golden, client)
+        model = pictures.model_of(args, client, labels)
+        if model is not None and pictures.are_many(args):
+            return pictures.run(args, model)
+        requests = _requests(args, golden, client, model)
         signature = asking.signature_of(args, golden)
         answers, latencies = _send(args, client, requests, signature)
     first = answers[0]
+    if model is not None:
+        answers = [pictures.decoded(model, request.prepared, answer) for request, answer in zip(requests, answers)]
+        labels = model.labels
     result: Dict[str, Any] = {
         "model": first.model,
         "version": first.version,
@@ -79,6 +88,8 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
 
 def render(result: Dict[str, Any]) -> str:
     """A few lines for people."""
+    if "images" in result:
+        return pictures.render(result)
     latency = result["latency_ms"]
     lines = [
         "%s version %s answered %d request%s at %s (signature %s)"
@@ -127,20 +138,17 @@ def _client(args: argparse.Namespace) -> Any:
     return Client(args.address, args.timeout)
 
 
-def _requests(args: argparse.Namespace, golden: Any, client: Any) -> List[_Request]:
+def _requests(args: argparse.Namespace, golden: Any, client: Any, model: Any) -> List[_Request]:
     if golden:
         return [_Request("example %d" % i, sent, expected, None) for i, (sent, expected) in enumerate(golden.examples)]
+    if model is not None:
+        prepared = [model.prepare(path) for path in args.image]
+        return [_Request(one.name, one.arrays, None, one) for one in prepared]
     from tfleet.client import inputs
 
     signature = inputs.signature_of(client.metadata(args.model, args.version, args.label), args.signature)
-    if args.input:
-        options = [option for group in args.input for option in group]
-        return [_Request("request", inputs.from_options(options, signature), None, None)]
-    requests = []
-    for path in args.image:
-        arrays, picture = inputs.from_image(path, signature)
-        requests.append(_Request(path, arrays, None, picture))
-    return requests
+    options = [option for group in args.input for option in group]
+    return [_Request("request", inputs.from_options(options, signature), None, None)]
 
 
 def _send(args: argparse.Namespace, client: Any, requests: List[_Request], signature: str) -> Any:
@@ -173,7 +181,7 @@ def _predictions(
 
     predictions: List[Dict[str, Any]] = []
     for request, answer in zip(requests, answers):
-        rows = results.read(answer.outputs, labels, args.min_score)
+        rows = results.read(answer.outputs, labels, args.min_score, args.top_k)
         if request.expected is not None:
             expected = results.read(request.expected, labels, args.min_score)
             rows = [dict(row, expected=best.get("label")) for row, best in zip(rows[:1], expected)]
@@ -185,15 +193,15 @@ def _annotate(args: argparse.Namespace, requests: List[_Request], answers: List[
     from tfleet.errors import TfleetError
 
     try:
-        from tfleet.client import pictures
+        from tfleet.client import pictures as drawn
     except ImportError:
         raise TfleetError("--annotate needs Pillow, which this environment lacks: pip install 'Pillow>=8.4'.")
     shown = []
     for request, answer in zip(requests, answers):
-        images = [request.image] if request.image is not None else pictures.images_in(request.inputs)
+        images = [request.prepared.picture] if request.prepared is not None else drawn.images_in(request.inputs)
         for row, image in enumerate(images):
-            shown.append(pictures.Shown(image, row, answer.outputs, request.expected))
-    pictures.annotate(args.annotate, shown, labels, args.min_score)
+            shown.append(drawn.Shown(image, row, answer.outputs, request.expected))
+    drawn.annotate(args.annotate, shown, labels, args.min_score)
 
 
 def _judge(args: argparse.Namespace, golden: Any, answers: List[Any], result: Dict[str, Any]) -> List[str]:

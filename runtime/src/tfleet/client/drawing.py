@@ -22,6 +22,7 @@ _PALETTE = (
     "#ffe119", "#46f0f0",
 )  # fmt: skip
 _STRIP = "#202428"
+_MASKED, _TINT = 0.5, 110  # of 255
 
 Box = Tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
@@ -34,6 +35,9 @@ def draw_detections(image: Image.Image, found: Sequence[Detection]) -> Image.Ima
     text_height = max(14, round(math.sqrt(width * height) / 32))
     line = max(2, text_height // 8)
     boxes = [_pixels(detection.box, width, height) for detection in found]
+    for detection, box in reversed(list(zip(found, boxes))):
+        if detection.mask is not None:
+            _shade(picture, detection.mask, box, colour(detection.number))
     # The best last, so that it lies on top.
     for detection, box in reversed(list(zip(found, boxes))):
         _frame(draw, box, colour(detection.number), line)
@@ -150,6 +154,15 @@ def _pixels(box: Tuple[float, float, float, float], width: int, height: int) -> 
     left, right = sorted((int(xmin * (width - 1)), int(xmax * (width - 1))))
     top, bottom = sorted((int(ymin * (height - 1)), int(ymax * (height - 1))))
     return left, top, right, bottom
+
+
+def _shade(picture: Image.Image, mask: np.ndarray, box: Box, fill: str) -> None:
+    """Tints where the mask, stretched over the box, is more than a half."""
+    left, top, right, bottom = box
+    shares = np.nan_to_num(np.asarray(mask, np.float32))
+    stretched = Image.fromarray(shares).resize((max(1, right - left + 1), max(1, bottom - top + 1)), FILTER.BILINEAR)
+    inside = Image.fromarray(((np.asarray(stretched) > _MASKED) * _TINT).astype(np.uint8))
+    picture.paste(fill, (left, top), inside)
 
 
 def _frame(draw: Any, box: Box, fill: str, line: int) -> None:

@@ -92,7 +92,7 @@ def text(lines: Iterable[Line], form: str) -> str:
 def rows(line: Line) -> List[Dict[str, Any]]:
     """One row of COLUMNS for each object or class of a picture; a single one without a class if there are none."""
     common = {name: line.get(name) for name in ("image", "version", "width", "height", "error")}
-    found = line.get("detections", line.get("top", ()))
+    found: List[Dict[str, Any]] = line.get("detections") or line.get("top") or []
     many = []
     for item in found:
         box = dict(zip(("ymin", "xmin", "ymax", "xmax"), item.get("box", ())))

@@ -8,7 +8,7 @@ import numpy as np
 from tfleet import wire
 from tfleet.client import declaration as declarations
 from tfleet.client import inputs, label_map, preprocessing, results
-from tfleet.client.answers import shape_of
+from tfleet.client.answers import Prediction, shape_of
 from tfleet.client.declaration import Declaration
 from tfleet.client.inputs import Prepared
 from tfleet.errors import TfleetError
@@ -88,21 +88,24 @@ class Model(object):
             arrays = {alias: np.concatenate([one.arrays[alias] for one in sent]) for alias in arrays}
         begin = time.perf_counter()
         answer = self.server.predict(self.name, arrays, self.version, self.label, self.signature_name)
-        milliseconds = 1000 * (time.perf_counter() - begin)
+        return self.seen(prepared, answer, 1000 * (time.perf_counter() - begin), len(sent))
+
+    def seen(self, prepared: Sequence[Prepared], answer: Prediction, milliseconds: float, sent: int = 1) -> List[Seen]:
+        """What an answer says of each of the pictures in its request, which had so many rows."""
         outputs = answer.outputs
         if self.declaration.decoder is not None:
             from tfleet.client import decoders
 
             size = prepared[0].placement.size
             outputs = decoders.decode(outputs, self.declaration.decoder, size, self.declaration.suppression)
-        seen = []
+        found = []
         for row, one in enumerate(prepared):
-            his = {alias: _row(alias, outputs[alias], row, len(sent)) for alias in outputs}
+            his = {alias: _row(alias, outputs[alias], row, sent) for alias in outputs}
             if results.is_detector(his) and one.placement != preprocessing.whole(*one.placement.size):
                 his["detection_boxes"] = preprocessing.back(his["detection_boxes"], one.placement)
             reading = results.read(his, self.labels, self.min_score, self.top)
-            seen.append(Seen(one.name, one.picture, answer.version, his, reading[0] if reading else {}, milliseconds))
-        return seen
+            found.append(Seen(one.name, one.picture, answer.version, his, reading[0] if reading else {}, milliseconds))
+        return found
 
     def look(self, items: Sequence[Item], batch_size: int = 8, in_flight: int = 2) -> Any:
         """A generator of what the model sees in each picture, in their order: a Seen, or many.Failed for what is no picture."""

@@ -47,14 +47,14 @@ def watched(arguments: Sequence[str], done: Set[str], idle: Optional[float] = No
     first = True
     last = time.monotonic()
     while idle is None or time.monotonic() - last < idle:
-        now = {path: stamp for path, stamp in ((path, _stamp(path)) for path in pictures(arguments)) if stamp is not None}
+        now = _stamps(pictures(arguments))
         if first:
             taken = {path: now[path] for path in now if path in done}
             first = False
-        for path in now:
-            settled = before.get(path) == now[path] or time.time() - now[path][1] / 1e9 > _SETTLED
-            if settled and now[path][0] and taken.get(path) != now[path]:
-                taken[path] = now[path]
+        for path, stamp in now.items():
+            settled = before.get(path) == stamp or time.time() - stamp[1] / 1e9 > _SETTLED
+            if settled and stamp[0] and taken.get(path) != stamp:
+                taken[path] = stamp
                 last = time.monotonic()
                 yield path
         taken = {path: taken[path] for path in taken if path in now}
@@ -139,9 +139,12 @@ def _below(root: str) -> List[str]:
     return found
 
 
-def _stamp(path: str) -> Optional[Stamp]:
-    try:
-        status = os.stat(path)
-    except OSError:  # taken away in between
-        return None
-    return status.st_size, status.st_mtime_ns
+def _stamps(paths: Sequence[str]) -> Dict[str, Stamp]:
+    found = {}
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except OSError:  # taken away in between
+            continue
+        found[path] = (status.st_size, status.st_mtime_ns)
+    return found
