@@ -19,7 +19,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.release_archive imp
 
 FORMAT = 1
 # Small blocks send little that has not changed, large ones keep the index small: at most some 4000 of them.
-SMALLEST_BLOCK = 128 * 1024
+SMALLEST_BLOCK = 256 * 1024
 MAX_BLOCKS = 4096
 MAX_BYTES = 64 * 1024 * 1024
 

@@ -117,7 +117,7 @@ def fill(staging, release, ownership):
         if not os.path.isdir(staging) or os.path.islink(staging):
             remove_tree(staging)
             os.mkdir(staging, 0o700)
-        _prune(staging, release.manifest)
+        prune(staging, release.manifest)
         for entry in release.manifest["files"]:
             _place(staging, entry, release, ownership)
         _write(os.path.join(staging, manifests.NAME), release.content, ownership)
@@ -187,7 +187,7 @@ def _flush(target, path, ownership):
     os.fsync(target.fileno())
 
 
-def _prune(staging, manifest):
+def prune(staging, manifest):
     """Remove from a left-over staging directory all that is no directory, no regular file, or not in the manifest."""
     listed = {entry["path"] for entry in manifest["files"]}
     needed: typing.Set[str] = set()

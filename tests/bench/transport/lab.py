@@ -1,0 +1,131 @@
+"""Hosts for the benchmark: containers with sshd on a network of their own, every link shaped by tbf, the controller's too.
+
+Each host's link is shaped in both directions where it meets the network's bridge; the controller's, where its packets enter the bridge. So
+what all hosts together get from the controller is limited, as it is by the cable of a real one, and what it sends is counted there.
+"""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+
+IMAGE = "tfleet-bench-host:latest"
+BURST = "256kb"
+
+
+class Lab:
+    """``count`` hosts, called ``<prefix>-1`` and so on; a context manager."""
+
+    def __init__(self, folder, count, rate="100mbit", prefix="d4"):
+        self.folder, self.count, self.rate, self.prefix = pathlib.Path(folder), count, rate, prefix
+        self.hosts = {}
+        self.bridge = None
+
+    def __enter__(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        image()
+        self._remove()
+        network = docker("network", "create", self.prefix + "-net")
+        self.bridge = "br-" + network[:12]
+        self.gateway = json.loads(docker("network", "inspect", self.prefix + "-net"))[0]["IPAM"]["Config"][0]["Gateway"]
+        key = self.folder / "key"
+        if not key.exists():
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
+        public = (self.folder / "key.pub").read_text().strip()
+        start = "mkdir -p /run/sshd /root/.ssh; echo '%s' > /root/.ssh/authorized_keys; ssh-keygen -A -q; exec /usr/sbin/sshd -D -e" % public
+        for number in range(1, self.count + 1):
+            name = "%s-%d" % (self.prefix, number)
+            docker("run", "-d", "--name", name, "--hostname", name, "--network", self.prefix + "-net", IMAGE, "sh", "-c", start)
+        for number in range(1, self.count + 1):
+            name = "%s-%d" % (self.prefix, number)
+            found = json.loads(docker("inspect", name))[0]
+            self.hosts[name] = found["NetworkSettings"]["Networks"][self.prefix + "-net"]["IPAddress"]
+            self._shape(found["State"]["Pid"])
+        run("tc", "qdisc", "add", "dev", self.bridge, "root", "tbf", "rate", self.rate, "burst", BURST, "latency", "50ms")
+        self._inventory()
+        self._answering()
+        return self
+
+    def __exit__(self, *_error):
+        self._remove()
+
+    def _shape(self, pid):
+        tbf = ["root", "tbf", "rate", self.rate, "burst", BURST, "latency", "50ms"]
+        inside = ["nsenter", "-t", str(pid), "-n"]
+        run(*inside, "tc", "qdisc", "add", "dev", "eth0", *tbf)
+        peer = int(pathlib.Path("/proc/%d/root/sys/class/net/eth0/iflink" % pid).read_text())
+        for link in pathlib.Path("/sys/class/net").iterdir():
+            if int((link / "ifindex").read_text()) == peer:
+                run("tc", "qdisc", "add", "dev", link.name, *tbf)
+
+    def _inventory(self):
+        lines = ["all:", "  vars:", "    ansible_user: root", "    ansible_ssh_private_key_file: %s" % (self.folder / "key"),
+                 "    ansible_python_interpreter: /usr/bin/python3",
+                 "    ansible_ssh_common_args: -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+                 "  children:", "    cpu_servers:", "      hosts:"]
+        lines += ["        %s: {ansible_host: %s}" % pair for pair in self.hosts.items()]
+        (self.folder / "hosts.yml").write_text("\n".join(lines) + "\n")
+
+    def _answering(self):
+        for address in self.hosts.values():
+            for _ in range(100):
+                done = subprocess.run(["ssh", "-i", str(self.folder / "key"), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o",
+                                       "LogLevel=ERROR", "-o", "ConnectTimeout=2", "root@" + address, "true"], check=False, stderr=subprocess.DEVNULL)
+                if done.returncode == 0:
+                    break
+                time.sleep(0.2)
+            else:
+                raise RuntimeError("%s does not answer over ssh." % address)
+
+    def egress(self):
+        """Bytes that the controller has put onto its link."""
+        return int(pathlib.Path("/sys/class/net/%s/statistics/tx_bytes" % self.bridge).read_text())
+
+    def each(self, command):
+        """Run a shell command on every host."""
+        for name in self.hosts:
+            docker("exec", name, "sh", "-c", command)
+
+    def _remove(self):
+        names = docker("ps", "-aq", "--filter", "name=^%s-[0-9]+$" % self.prefix).split()
+        if names:
+            docker("rm", "-f", "-v", *names)
+        if docker("network", "ls", "-q", "--filter", "name=^%s-net$" % self.prefix):
+            docker("network", "rm", self.prefix + "-net")
+
+
+def image():
+    """Make the hosts' image once: that of Molecule's hosts, with libtorrent and zstd."""
+    if docker("images", "-q", IMAGE):
+        return
+    run("molecule/shared/test_hosts", "up")
+    docker("run", "-d", "--name", "tfleet-bench-build", *[word for name in ("http_proxy", "https_proxy", "no_proxy") for word in ("-e", name)],
+           "tfleet-test-host:latest", "sleep", "infinity")
+    try:
+        docker("exec", "-e", "DEBIAN_FRONTEND=noninteractive", "tfleet-bench-build", "sh", "-euc",
+               "apt-get update -qq; apt-get install -y -qq --no-install-recommends python3-libtorrent zstd gpgv >/dev/null; apt-get clean")
+        docker("commit", "tfleet-bench-build", IMAGE)
+    finally:
+        docker("rm", "-f", "tfleet-bench-build")
+
+
+def docker(*words):
+    """What a docker command prints."""
+    return run("docker", *words)
+
+
+def run(*words):
+    """What a command prints; RuntimeError with its last words if it fails."""
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        raise RuntimeError("%s: %s" % (" ".join(words[:6]), done.stderr.decode().strip()[-400:]))
+    return done.stdout.decode().strip()
+
+
+def tools():
+    """Fail early, by name, where something is missing."""
+    missing = [name for name in ("docker", "tc", "nsenter", "ssh", "rsync") if shutil.which(name) is None]
+    if missing or os.geteuid() != 0:
+        raise SystemExit("This benchmark shapes links of containers: it needs root and %s. apt-get install docker.io iproute2 util-linux openssh-client rsync"
+                         % ", ".join(missing or ["nothing else"]))
