@@ -52,6 +52,7 @@ SHAPES: Dict[str, Any] = {
             "version": {"docker": TEXT, "distribution": TEXT, "confidence": ("H", "M", "L")},
             "repository": {"address": TEXT, "key": TEXT, "component": TEXT},
             "broken": [{"l4t": TEXT, "versions": [TEXT], "because": TEXT, "confidence": ("H", "M", "L")}],
+            "modules": {"packages": [TEXT], "confidence": ("H", "M", "L")},
         },
         "toolkit": {
             "runtime": {"name": TEXT, "path": TEXT},
