@@ -11,13 +11,18 @@ MODELS = "/var/lib/tfleet/models"
     "/etc/systemd/system/multi-user.target.wants/tfleet-model-server.service",
     "/var/lib/tfleet-model-server",
     "/opt/tfleet/venv",
+    "/opt/tfleet/pull",
+    "/etc/tfleet-pull",
+    "/etc/systemd/system/tfleet-pull.service",
+    "/etc/systemd/system/timers.target.wants/tfleet-pull.timer",
 ])
 def test_what_the_roles_made_is_gone(host, path):
     assert not host.file(path).exists
 
 
-def test_systemd_knows_no_such_unit(host):
-    assert host.check_output("systemctl show --property=LoadState --value tfleet-model-server.service") == "not-found"
+@pytest.mark.parametrize("unit", ["tfleet-model-server.service", "tfleet-pull.service", "tfleet-pull.timer"])
+def test_systemd_knows_no_such_unit(host, unit):
+    assert host.check_output(f"systemctl show --property=LoadState --value {unit}") == "not-found"
 
 
 def test_the_user_of_the_server_is_gone(host):
@@ -33,3 +38,7 @@ def test_nothing_listens_any_more(host, port):
 def test_the_models_stay(host):
     assert host.file(f"{MODELS}/digits/1/saved_model.pb").is_file
     assert host.file(f"{MODELS}/digits_detector/1/manifest.json").is_file
+
+
+def test_the_ledgers_stay(host):
+    assert len(host.file("/var/lib/tfleet-pull/work/rollouts").listdir()) == 2

@@ -1,0 +1,52 @@
+"""The host brought itself the declared version again by the steps of a rollout, and ran nothing that nobody had signed."""
+
+import json
+
+import pytest
+
+ROLLOUTS = "/var/lib/tfleet-pull/work/rollouts"
+
+
+@pytest.fixture
+def journal(host):
+    return host.check_output("journalctl --unit tfleet-pull.service --output cat")
+
+
+@pytest.mark.parametrize("label", ["stable", "canary"])
+def test_the_declared_version_is_served(predict, label):
+    assert predict("digits", 2, f"--label {label}")["version"] == 2
+
+
+def test_each_model_has_one_ledger_that_ends_well(host):
+    # One: the second look found nothing to do.
+    ledgers = host.check_output(f"ls {ROLLOUTS}").splitlines()
+    assert sorted(name.rsplit("-", 2)[0] for name in ledgers) == ["digits", "digits_detector"]
+    for name in ledgers:
+        lines = [json.loads(line) for line in host.file(f"{ROLLOUTS}/{name}/ledger.jsonl").content_string.splitlines()]
+        assert [(line["host"], line["step"]) for line in lines if line.get("outcome") == "ok"] == [
+            ("tfleet-lab-1", step) for step in ("stage", "gate", "promote", "check")]
+        assert (lines[-1]["step"], lines[-1]["outcome"]) == ("end", "done")
+
+
+def test_the_journal_tells_what_happened_and_what_was_left_alone(journal):
+    assert "Version 2 of digits is new here." in journal
+    assert "Version 2 of digits was brought by digits-2-" in journal
+
+
+def test_a_commit_that_nobody_signed_was_not_run(host, journal):
+    assert "Failed to verify GPG signature of commit" in journal
+    assert host.check_output("systemctl show --property=Result --value tfleet-pull.service") == "exit-code"
+    assert "unattended_runs" in host.file("/var/lib/tfleet-pull/checkout/playbooks/pull.yml").content_string
+
+
+def test_the_timer_waits_a_random_while(host):
+    timer = host.service("tfleet-pull.timer")
+    assert timer.is_enabled
+    assert timer.is_running
+    assert host.check_output("systemctl show --property=RandomizedDelayUSec --value tfleet-pull.timer") == "15min"
+
+
+@pytest.mark.parametrize("path", ["variables.yml", "signers.asc"])
+def test_only_root_reads_its_configuration(host, path):
+    assert host.file("/etc/tfleet-pull").mode == 0o700
+    assert host.file(f"/etc/tfleet-pull/{path}").mode == 0o600

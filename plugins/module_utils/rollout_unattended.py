@@ -1,0 +1,60 @@
+# Copyright: the tfleet authors
+# Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
+"""What a device that updates itself does next: nobody is there to resume a rollout or to decide that a failed one is worth another try.
+
+Pure but for reading the ledgers, which such a device keeps itself.
+"""
+import os
+import re
+from collections import OrderedDict
+from typing import Any, Dict, List, Optional, Sequence
+
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import rollout_item
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, known
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_state import DONE, ROLLED_BACK, State
+
+
+def unattended_runs(models: Sequence[Dict[str, Any]], root: str, host: str, hardware_class: str = "") -> List[Dict[str, Any]]:
+    """Return for each declared model what playbooks/pull.yml does on this device.
+
+    :param models: result of models.normalise().
+    :param root: directory of the rollouts' ledgers.
+    :param host: name of the device in the inventory.
+    :returns: [{"model", "version", "variables": extra variables of playbooks/rollout.yml, or None if there is nothing to do, "reason": a sentence}].
+    :raises ModelsError: a declaration that no rollout accepts.
+    :raises LedgerError: a ledger is damaged.
+    """
+    runs = []
+    for model in models:
+        if model["releases"]:
+            version = rollout_item(models, model["name"], None, hardware_class)["version"]
+            variables, reason = _next(_last(root, model["name"]), model["name"], version, host)
+            runs.append({"model": model["name"], "version": version, "variables": variables, "reason": reason})
+    return runs
+
+
+def _last(root: str, model: str) -> Optional[State]:
+    names = [name for name in known(root) if re.match(re.escape(model) + r"-[0-9+]+-[0-9]{8}T[0-9]{6}Z\Z", name)]
+    return State(Ledger(os.path.join(root, names[-1])).read()) if names else None
+
+
+def _next(state: Optional[State], model: str, version: int, name: str) -> Any:
+    begin = OrderedDict([("rollout_model", model)])
+    host = state.hosts.get(name) if state else None
+    if state is None or host is None:
+        return begin, "Version %d of %s is new here." % (version, model)
+    rollout = state.plan["rollout"]
+    settled = host.status in (DONE, ROLLED_BACK)
+    if host.version != version:
+        if host.touched and not settled:
+            return OrderedDict(begin, rollout_supersede=rollout), "Version %d of %s takes the place of what %s began." % (version, model, rollout)
+        return begin, "Version %d of %s is new here." % (version, model)
+    if host.status == DONE:
+        return None, "Version %d of %s was brought by %s." % (version, model, rollout)
+    if not settled and (host.waiting or host.touched):
+        return OrderedDict(begin, rollout_resume=rollout), "%s did not come to its end." % rollout
+    if not settled:
+        # What never arrived tells nothing about the version: a line that was down, a disk that was full.
+        return begin, "Version %d of %s did not arrive with %s." % (version, model, rollout)
+    return None, ("Version %d of %s failed here in %s and is not tried again. Declare another version, or run playbooks/rollout.yml with "
+                  "-e rollout_model=%s. %s" % (version, model, rollout, model, (host.failure or {}).get("msg", ""))).rstrip()
