@@ -11,10 +11,10 @@ from tfleet import wire
 class Server(object):
     """`answers` maps an RPC path to a function (request, context) -> response; `seen` lists the requests."""
 
-    def __init__(self, answers, socket=None):
+    def __init__(self, answers, socket=None, options=()):
         self.answers = answers
         self.seen = []
-        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        options = list(options) or [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=2), options=options)
         self._server.add_generic_rpc_handlers((self,))
         self.port = self._server.add_insecure_port("127.0.0.1:0")
@@ -44,11 +44,11 @@ class Server(object):
 
 @pytest.fixture
 def serve():
-    """serve({path: function}) -> Server, stopped after the test; `socket` is one more address to listen on."""
+    """serve({path: function}) -> Server, stopped after the test; `socket` is one more address, `options` are grpc's."""
     servers = []
 
-    def start(answers, socket=None):
-        servers.append(Server(answers, socket))
+    def start(answers, socket=None, options=()):
+        servers.append(Server(answers, socket, options))
         return servers[-1]
 
     yield start

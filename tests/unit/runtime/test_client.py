@@ -142,7 +142,7 @@ def test_every_error_names_address_model_version_and_signature(serve):
     "code, details, advice",
     [
         ("UNAVAILABLE", "The batch scheduling queue to which this task was submitted is full", "raise max_enqueued_batches"),
-        ("INVALID_ARGUMENT", "Unrecognized servable version label: l", "not in the server's model.config"),
+        ("INVALID_ARGUMENT", "Unrecognized servable version label: l", "stand in the server's model.config"),
         ("RESOURCE_EXHAUSTED", "OOM when allocating tensor", "send a smaller batch"),
         ("INTERNAL", "", "failed with INTERNAL. Look for the cause in the server's log."),
     ],
@@ -327,7 +327,36 @@ def test_rest_errors(rest):
 def test_a_port_of_the_other_protocol_is_recognised(rest, serve):
     with Client(rest({}), timeout=5) as client:
         message = sentence(client.status, "m")[0]
-    assert "speaks HTTP: it is the server's REST port or another web server. Use the gRPC port" in message
+    assert "speaks HTTP: it is the server's REST port or another web server. Use the gRPC port" in message and "by --protocol rest" in message
     with RestClient(serve({}).address, timeout=5) as client:
         message = sentence(client.status, "m")[0]
-    assert "is not a REST port, perhaps the gRPC port" in message
+    assert "is not a REST port, perhaps the gRPC port: REST is usually 8501 (--address 127.0.0.1:8501)" in message
+
+
+def test_a_version_or_a_model_that_is_not_served_is_told_apart(serve):
+    missing = fail("NOT_FOUND", "Servable not found for request: Latest(m)")
+    with Client(serve({wire.PREDICT: missing, wire.GET_MODEL_STATUS: status}).address) as client:
+        assert "Of model 'm' version 7 is served: tfleet status --address" in sentence(client.predict, "m", {}, version=3)[0]
+    with Client(serve({wire.PREDICT: missing, wire.GET_MODEL_STATUS: missing}).address) as client:
+        message = sentence(client.predict, "m", {})[0]
+    assert "There is no model 'm' on this server; case counts." in message and "tfleet status --address" in message and "--config model.config" in message
+
+
+def test_a_label_that_does_not_exist(serve):
+    server = serve({wire.PREDICT: fail("INVALID_ARGUMENT", "Unrecognized servable version label: blue")})
+    with Client(server.address) as client:
+        message = sentence(client.predict, "m", {}, label="blue")[0]
+    assert "The labels of a model stand in the server's model.config" in message and "--config model.config" in message
+
+
+def test_a_message_that_is_too_large(serve, rest):
+    server = serve({wire.PREDICT: double, wire.GET_MODEL_METADATA: metadata}, options=[("grpc.max_receive_message_length", 1000000)])
+    with Client(server.address) as client:
+        message, result = sentence(client.predict, "m", {"x": np.zeros((200000, 2), np.float32)})
+    assert result["code"] == "RESOURCE_EXHAUSTED"
+    assert "The message is 1.6 MB, and 1.0 MB is the most that the server, or a proxy in front of it, takes. Send fewer pictures" in message
+    assert "--grpc_channel_arguments=grpc.max_receive_message_length=BYTES" in message
+    address = rest({"GET /v1/models/m/metadata": (200, rest_metadata()), "POST /v1/models/m/versions/7:predict": (413, "<html>too large</html>")})
+    with RestClient(address) as client:
+        message, result = sentence(client.predict, "m", {"x": np.zeros((2, 2), np.float32)})
+    assert result["code"] == "RESOURCE_EXHAUSTED" and "client_max_body_size of nginx" in message

@@ -105,6 +105,21 @@ def test_inputs_with_defaults_may_be_left_out():
     assert list(inputs.from_options(["x=[[1, 2]]"], both)) == ["x"]
 
 
+def test_files_of_pictures_as_values(png):
+    with open(png, "rb") as stream:
+        content = stream.read()
+    assert inputs.from_options(["b=" + png], signature(b=("DT_STRING", [-1])))["b"].tolist() == [content]
+    with pytest.raises(TfleetError, match="is a picture's file: send it with --image"):
+        inputs.from_options(["x=" + png], X)
+
+
+def test_pixels_of_another_range_are_explained(tmp_path):
+    path = str(tmp_path / "x.npy")
+    np.save(path, np.full((1, 4, 4, 3), 0.5))
+    with pytest.raises(TfleetError, match="whole numbers from 0 to 255: multiply by 255 and round"):
+        inputs.from_options(["x=" + path], signature(x=("DT_UINT8", [-1, -1, -1, 3])))
+
+
 def test_unknown_signature_names_the_known_ones():
     with pytest.raises(TfleetError, match=r"has no signature 's'. Its signatures are: raw \(x: DT_FLOAT \[-1,2\] -> nothing\)"):
         inputs.signature_of(Metadata("m", 1, {"raw": X}), "s")

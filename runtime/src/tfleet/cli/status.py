@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", default="127.0.0.1:8500", help="host:port of the server (default: %(default)s)")
     parser.add_argument("--config", metavar="FILE", help="the server's model.config: shows its models and their labels")
     parser.add_argument("--model", nargs="+", default=[], action="append", metavar="NAME", help="models to show")
+    parser.add_argument("--signatures", action="store_true", help="show the inputs and outputs of the newest version of each model too")
     parser.add_argument(
         "--wait", nargs="+", default=[], action="append", type=_wanted, metavar="MODEL=VERSION", help="wait until AVAILABLE"
     )
@@ -46,6 +47,8 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
                     raise
                 versions = []
             models[name] = {"versions": versions, "labels": labels.get(name, {})}
+            if args.signatures:
+                models[name]["signatures"] = _signatures(client, name, versions)
     return {"address": args.address, "models": models}
 
 
@@ -61,7 +64,18 @@ def render(result: Dict[str, Any]) -> str:
             lines.append(line)
         if not model["versions"]:
             lines.append("%s  no version" % name)
+        lines += ["  %s (%s)" % pair for pair in sorted(model.get("signatures", {}).items())]
     return "\n".join(lines)
+
+
+def _signatures(client: Any, name: str, versions: List[Dict[str, Any]]) -> Dict[str, str]:
+    """`inputs -> outputs` by the name of the signature; empty if no version is served."""
+    from tfleet.client.answers import INTERNAL_SIGNATURE, describe_signature
+
+    if not any(row["state"] == "AVAILABLE" for row in versions):
+        return {}
+    found = client.metadata(name).signatures
+    return {signature: describe_signature(found[signature]) for signature in found if signature != INTERNAL_SIGNATURE}
 
 
 def _wait(client: Any, wanted: List[Tuple[str, int]], deadline: float, timeout: float) -> None:

@@ -109,9 +109,7 @@ class Call(object):
         if code == "UNIMPLEMENTED":
             return "The address answers, but not as a TensorFlow model server: check the port."
         if code == "RESOURCE_EXHAUSTED":
-            return "The server ran out of memory or refuses a message of this size: send a smaller batch, or check the server's log."
-        if code == "INVALID_ARGUMENT" and "version label" in details:
-            return "The label is not in the server's model.config: see tfleet status --config."
+            return "The server ran out of memory or takes no more requests: send a smaller batch, or check the server's log."
         if code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE"):
             return "Correct the request."
         return "Look for the cause in the server's log."
@@ -119,12 +117,12 @@ class Call(object):
 
 def describe_signatures(signatures: Dict[str, Any]) -> str:
     """`serving_default (images: DT_FLOAT [-1,8,8,1] -> classes: DT_INT64 [-1], scores: DT_FLOAT [-1,10])` for each signature."""
-    return "; ".join(
-        "%s (%s -> %s)"
-        % (name, _tensors(signatures[name].inputs), _tensors(signatures[name].outputs))
-        for name in sorted(signatures)
-        if name != INTERNAL_SIGNATURE
-    )
+    return "; ".join("%s (%s)" % (name, describe_signature(signatures[name])) for name in sorted(signatures) if name != INTERNAL_SIGNATURE)
+
+
+def describe_signature(signature: Any) -> str:
+    """`images: DT_FLOAT [-1,8,8,1] -> scores: DT_FLOAT [-1,10]`"""
+    return "%s -> %s" % (_tensors(signature.inputs), _tensors(signature.outputs))
 
 
 def shape_of(info: Any) -> Optional[List[int]]:

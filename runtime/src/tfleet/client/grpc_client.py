@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import grpc
 
 from tfleet import wire
-from tfleet.client.answers import Call, Metadata, Prediction, VersionStatus, describe_signatures
+from tfleet.client.answers import Call, Metadata, Prediction, VersionStatus
 from tfleet.errors import TfleetError
 
 # A model server is addressed directly: gRPC would send even 127.0.0.1 through the proxy of http_proxy. The other limits
@@ -129,22 +129,15 @@ class Client(object):
             return method(request, timeout=call.timeout)
         except grpc.RpcError as error:
             code, details = error.code().name, error.details() or ""
-            raise call.failure(code, details, self._advice(path, code, details, call))
+            raise call.failure(code, details, self._advice(code, details, call))
 
-    def _advice(self, path: str, code: str, details: str, call: Call) -> Optional[str]:
+    def _advice(self, code: str, details: str, call: Call) -> Optional[str]:
         """What only a look at the server can tell: the port speaks HTTP, or the signature wants something else."""
+        from tfleet.client import mistakes
+
         if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN", "INTERNAL") and self._speaks_http(details):
-            return (
-                "%s speaks HTTP: it is the server's REST port or another web server. "
-                "Use the gRPC port, usually 8500, or --protocol rest." % self.address
-            )
-        if path == wire.PREDICT and code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION") and "version label" not in details:
-            try:
-                metadata = self.metadata(call.model, call.version, call.label, timeout=min(call.timeout, _PROBE_SECONDS))
-            except TfleetError:
-                return None
-            return "The model's signatures are: %s." % describe_signatures(metadata.signatures)
-        return None
+            return mistakes.wrong_port(self.address, "grpc")
+        return mistakes.advice(self, call, code, details)
 
     def _speaks_http(self, details: str) -> bool:
         if "http1.x server" in details or "http1.1" in details:

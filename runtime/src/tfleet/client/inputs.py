@@ -180,7 +180,10 @@ def _converted(alias: str, array: np.ndarray, wanted: np.dtype, info: Any) -> np
         changed = np.isfinite(converted) != np.isfinite(array) if wanted.kind in "fc" else wrapped
     if changed.any():
         example = array[changed].reshape(-1)[0]
-        raise TfleetError("Input '%s' is %s, which cannot hold the value %s." % (alias, describe_tensor(info), example))
+        advice = "Correct the value, or save array.astype('%s') if that is what you mean." % wanted.name
+        if wanted.kind in "iu" and array.dtype.kind == "f" and array.ndim >= 3 and np.nanmin(array) >= 0 and np.nanmax(array) <= 1:
+            advice = "A picture for it has whole numbers from 0 to 255: multiply by 255 and round, or send the file with --image."
+        raise TfleetError("Input '%s' is %s, which cannot hold the value %s. %s" % (alias, describe_tensor(info), example, advice))
     return converted
 
 
@@ -190,7 +193,9 @@ def _check_shape(alias: str, array: np.ndarray, info: Any) -> None:
         return
     what = "Input '%s' is %s, but the values have shape %s" % (alias, describe_tensor(info), list(array.shape))
     if _fits(array.shape, shape[1:]):
-        raise TfleetError("%s: the batch dimension is missing. Put the values into one more pair of brackets." % what)
+        raise TfleetError(
+            "%s: the batch dimension is missing. Put the values into one more pair of brackets, or save array[numpy.newaxis]." % what
+        )
     raise TfleetError("%s. Change the values to the shape of the signature (-1 is any size)." % what)
 
 
@@ -208,6 +213,8 @@ def _numpy_dtype(alias: str, info: Any) -> np.dtype:
 def _read(alias: str, text: str, info: Any) -> np.ndarray:
     if text.endswith(".npy"):
         return read_npy(text)
+    if text.lower().endswith((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp")):
+        return _read_file(alias, text, info)
     if text == "-":
         value = _parse(alias, sys.stdin.read(), "standard input")
     elif text.startswith("@"):
@@ -239,6 +246,20 @@ def read_npy(path: str) -> np.ndarray:
         raise TfleetError("Could not read %s: %s." % (path, files.reason(error)))
     except (ValueError, EOFError) as error:
         raise TfleetError("%s is not an array saved by numpy.save: %s." % (path, error))
+
+
+def _read_file(alias: str, path: str, info: Any) -> np.ndarray:
+    """A picture's bytes, as image_bytes takes them, with the batch dimension that the signature asks for."""
+    if info.dtype != wire.DT.Value("DT_STRING"):
+        raise TfleetError("Input '%s' is %s, and %s is a picture's file: send it with --image %s." % (alias, describe_tensor(info), path, path))
+    try:
+        with open(path, "rb") as stream:
+            content = stream.read()
+    except OSError as error:
+        raise TfleetError("Could not read %s: %s." % (path, files.reason(error)))
+    array = np.empty((), dtype=object)
+    array[()] = content
+    return array if shape_of(info) == [] else array.reshape(1)
 
 
 def _parse(alias: str, text: str, otherwise: str) -> Any:

@@ -23,6 +23,7 @@ _CODES = {
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     409: "ALREADY_EXISTS",
+    413: "RESOURCE_EXHAUSTED",
     429: "RESOURCE_EXHAUSTED",
     499: "CANCELLED",
     500: "INTERNAL",
@@ -88,9 +89,11 @@ class RestClient(object):
             raise call.failure("INTERNAL", "the answer does not fit the signature: %s" % error, "Use the gRPC port.")
         return Prediction(model, metadata.version, name, {a: arrays[a] for a in arrays if not outputs or a in outputs})
 
-    def metadata(self, model: str, version: Optional[int] = None, label: Optional[str] = None) -> Metadata:
+    def metadata(
+        self, model: str, version: Optional[int] = None, label: Optional[str] = None, timeout: Optional[float] = None
+    ) -> Metadata:
         """The signatures of a model version, with names, dtypes and shapes."""
-        call = self._call("GetModelMetadata", model, version, label)
+        call = self._call("GetModelMetadata", model, version, label, timeout=timeout)
         answer = self._send("GET", _path(model, version, label) + "/metadata", call)
         try:
             text = answer["metadata"]["signature_def"]
@@ -100,9 +103,9 @@ class RestClient(object):
             raise call.failure("INTERNAL", "the answer is not model metadata: %s" % error, "Check the port.")
         return Metadata(model, answered, dict(signatures.signature_def))
 
-    def status(self, model: str, version: Optional[int] = None) -> List[VersionStatus]:
+    def status(self, model: str, version: Optional[int] = None, timeout: Optional[float] = None) -> List[VersionStatus]:
         """The state of each version the server knows of the model, newest first, or of one version."""
-        call = self._call("GetModelStatus", model, version)
+        call = self._call("GetModelStatus", model, version, timeout=timeout)
         answer = self._send("GET", _path(model, version, None), call)
         try:
             parsed = json_format.ParseDict(answer, wire.GetModelStatusResponse(), ignore_unknown_fields=True)
@@ -117,23 +120,22 @@ class RestClient(object):
         version: Optional[int] = None,
         label: Optional[str] = None,
         signature: Optional[str] = None,
+        timeout: Optional[float] = None,
     ) -> Call:
-        return Call(what, self.address, model, version, label, signature, self.timeout)
+        return Call(what, self.address, model, version, label, signature, self.timeout if timeout is None else timeout)
 
     def _send(
         self, method: str, path: str, call: Call, body: Optional[bytes] = None, metadata: Optional[Metadata] = None
     ) -> Any:
-        connection = http.client.HTTPConnection(self.address, timeout=self.timeout)
+        connection = http.client.HTTPConnection(self.address, timeout=call.timeout)
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
             response = connection.getresponse()
             status, text = response.status, response.read().decode("utf-8", "replace")
         except http.client.HTTPException:
-            raise call.failure(
-                "UNAVAILABLE",
-                "the answer is not HTTP",
-                "%s is not a REST port, perhaps the gRPC port: REST is usually 8501." % self.address,
-            )
+            from tfleet.client import mistakes
+
+            raise call.failure("UNAVAILABLE", "the answer is not HTTP", mistakes.wrong_port(self.address, "rest"))
         except OSError as error:  # refused, unreachable, timed out, unknown name
             timed_out = "timed out" in str(error)
             raise call.failure("DEADLINE_EXCEEDED" if timed_out else "UNAVAILABLE", error.strerror or str(error))
@@ -146,15 +148,21 @@ class RestClient(object):
         if status != 200:
             details = answer.get("error") if isinstance(answer, dict) else None
             code = _CODES.get(status, "UNKNOWN")
-            advice = None
-            if metadata is not None and code == "INVALID_ARGUMENT":
-                advice = "The model's signatures are: %s." % describe_signatures(metadata.signatures)
-            elif details is None:
-                advice = "%s answers HTTP, but not as a TensorFlow model server: check the port." % self.address
-            raise call.failure(code, details or "HTTP status %d" % status, advice)
+            raise call.failure(code, details or "HTTP status %d" % status, self._advice(call, status, code, details, metadata))
         if not isinstance(answer, dict):
             raise call.failure("INTERNAL", "the answer is not a JSON object", "Check the port.")
         return answer
+
+    def _advice(self, call: Call, status: int, code: str, details: Optional[str], metadata: Optional[Metadata]) -> Optional[str]:
+        from tfleet.client import mistakes
+
+        if status == 413:  # of a proxy: the servers have no limit of their own
+            return mistakes.message_size()
+        if details is None:
+            return "%s answers HTTP, but not as a TensorFlow model server: check the port." % self.address
+        if metadata is not None and code == "INVALID_ARGUMENT":
+            return "The model's signatures are: %s." % describe_signatures(metadata.signatures)
+        return mistakes.advice(self, call, code, details)
 
 
 def _path(model: str, version: Optional[int], label: Optional[str]) -> str:
