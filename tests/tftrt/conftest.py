@@ -123,18 +123,16 @@ def plan(tfleet, native):
 def converting(environment, stand_in):
     """tests/tftrt/converting.py, with one TensorFlow for all conversions: ``converting(task)`` is what it says of one."""
     library = dict(environment, LD_LIBRARY_PATH=stand_in("8.6.1"), TF_CPP_MIN_LOG_LEVEL="2")
-    process = subprocess.Popen([sys.executable, HERE / "converting.py"], env=library, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen([sys.executable, HERE / "converting.py"], env=library, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
-    def call(task):
-        process.stdin.write(json.dumps(task) + "\n")
-        process.stdin.flush()
-        line = process.stdout.readline()
-        assert line, "converting.py ended: its standard error says why"
-        return json.loads(line)
+        def call(task):
+            process.stdin.write(json.dumps(task) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+            assert line, "converting.py ended: its standard error says why"
+            return json.loads(line)
 
-    yield call
-    process.stdin.close()
-    process.wait(30)
+        yield call
 
 
 @pytest.fixture(scope="session")
