@@ -17,7 +17,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.rollout_decision im
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, LedgerError, known
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ControllerLock
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import root_of, settings
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import ARGUMENTS, DEFAULTS, root_of, settings
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves import Host, plan, within_hours
 
 # Steps after which is decided, and all that a host must have answered by then.
@@ -36,8 +36,10 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         """Return what the playbook needs next; a refusal fails the task."""
         super().run(tmp, task_vars)
-        # A variable of the inventory may be made of others.
-        self._vars = {name: self._templar.template(value) if name.startswith("rollout_") else value for name, value in (task_vars or {}).items()}
+        self._vars = dict(task_vars or {})
+        if self._task.args["do"] == "plan":
+            # A variable of the inventory may be made of others.
+            self._vars.update({name: self._templar.template(self._vars[name]) for name in (*DEFAULTS, *ARGUMENTS) if name in self._vars})
         try:
             return getattr(self, "_" + self._task.args["do"])(self._task.args)
         except ModuleError as error:

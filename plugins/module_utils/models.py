@@ -16,7 +16,7 @@ MAX_VERSION = 2 ** 63 - 1
 MODEL_KEYS = ("name", "base_path", "keep", "policy", "labels", "releases")
 RELEASE_KEYS = (
     "version", "source", "checksum", "kind", "signatures", "tags", "variant", "source_version",
-    "golden", "latency_budget_ms", "sample", "label_map",
+    "golden", "latency_budget_ms", "sample", "label_map", "provenance",
 )
 RELEASE_KINDS = ("auto", "frozen_graph", "saved_model", "keras", "checkpoint")
 POLICY_KEYS = {"latest": "num_versions", "all": None, "specific": "versions"}
@@ -137,8 +137,12 @@ def _release(release, where, source_root):
             budget = -1.0
         if not 0 < budget < float("inf"):
             raise ModelsError("%s: latency_budget_ms must be a positive number of milliseconds, not %r." % (where, release["latency_budget_ms"]))
+    provenance = release.get("provenance") or {}
+    if not isinstance(provenance, dict):
+        raise ModelsError("%s: provenance is a dictionary of what is known of the model, such as {accuracy: 0.99}, not %s." % (where, _kind(provenance)))
     result = {
         "version": version,
+        "provenance": provenance,
         "source": _absolute(source, source_root),
         "checksum": checksum,
         "kind": kind,

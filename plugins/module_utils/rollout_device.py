@@ -179,12 +179,12 @@ class RolloutDevice(object):
             self.changed |= self.server.configure(configs["canary"])
             self._ask("the label %s" % FIRST_LABEL, golden, label=FIRST_LABEL)
         self.changed |= self.server.configure(configs["stable"])
-        result = {"asked": {}}
+        asked = {}
         for label in self._moved():
-            result["asked"][label] = self._ask("the label %s" % label, golden, label=label)["p50"]
+            asked[label] = self._ask("the label %s" % label, golden, label=label)["p50"]
         # The counters from which the soak begins; kept on the device for whoever resumes.
         self.hold.note(promoted=True, counts=self.server.counts(self.model), health=self.health())
-        return result
+        return {"asked": asked}
 
     # ---- check ----
     def check(self):

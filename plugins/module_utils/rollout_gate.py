@@ -5,6 +5,7 @@
 A finding is a sentence that says what was measured, what was allowed, and what to look at.
 """
 import re
+import typing
 
 from ansible_collections.tfleet.serving.plugins.module_utils.memory import human
 
@@ -62,7 +63,7 @@ def health(before, after, swap_growth, max_celsius):
 
 def request_counts(text, model):
     """Return {status: requests} of a model from the server's metrics in Prometheus' form."""
-    counts = {}
+    counts: typing.Dict[str, int] = {}
     for labels, value in _COUNT.findall(text):
         named = dict(_LABEL.findall(labels))
         if named.get("model_name") == model:

@@ -6,6 +6,7 @@ Several servers may share the files of a device (one for each GPU): each is aske
 """
 import hashlib
 import os
+import typing
 import urllib.request
 
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import replacing
@@ -102,7 +103,7 @@ class Server(object):
 
         ``available`` are the versions that every server has; labels are those of model.config.
         """
-        found = {}
+        found: typing.Dict[str, typing.Dict[str, typing.Any]] = {}
         for address in self.addresses:
             try:
                 answer = self.runtime.run("status", ["--address", address, "--timeout", "10", "--config", self.config_file],
@@ -156,7 +157,7 @@ class Server(object):
 
     def counts(self, model):
         """Return {status: requests} of a model over all servers, None where the counters cannot be read."""
-        total = {}
+        total: typing.Dict[str, int] = {}
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         for url in self.metrics:
             try:

@@ -20,4 +20,4 @@ def variables(host):
     }
 
 
-json.dump({"cpu_servers": {"hosts": HOSTS}, "gpu_servers": {}, "jetsons": {}, "_meta": {"hostvars": {host: variables(host) for host in HOSTS}}}, sys.stdout)
+json.dump({"cpu_servers": {"hosts": HOSTS}, "gpu_servers": {"hosts": []}, "jetsons": {"hosts": []}, "_meta": {"hostvars": {host: variables(host) for host in HOSTS}}}, sys.stdout)
