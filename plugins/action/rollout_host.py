@@ -40,8 +40,8 @@ class ActionModule(ActionBase):
         try:
             answer = self._step(step, task_vars)
             outcome, message = (FAILED, answer.get("msg", "no message")) if answer.get("failed") else (OK, answer.get("note", ""))
-            if answer.get("failed") and _gone(answer):
-                outcome = UNREACHABLE
+            if answer.get("failed") and (answer.get("unreachable") or _gone(answer)):
+                outcome, message = UNREACHABLE, str(answer.get("module_stderr") or message).strip()
         except AnsibleConnectionFailure as error:
             answer, outcome, message = {}, UNREACHABLE, str(error)
         except AnsibleError as error:
@@ -65,7 +65,8 @@ class ActionModule(ActionBase):
             line["detail"] = detail
         Ledger(self._task.args["ledger"]).append(line)
         if outcome != OK:
-            self._display.display("%s: %s %s: %s" % (self._host, step, outcome, message), color=constants.COLOR_ERROR if outcome == FAILED else constants.COLOR_UNREACHABLE)
+            color = constants.COLOR_ERROR if outcome == FAILED else constants.COLOR_UNREACHABLE
+            self._display.display("%s: %s %s: %s" % (self._host, step, outcome, message), color=color)
         result = {"changed": bool(answer.get("changed")), "outcome": outcome, "seconds": line["seconds"]}
         if message:
             result["msg"] = message
@@ -107,8 +108,6 @@ class ActionModule(ActionBase):
         return answer
 
     def _transport(self, task_vars):
-        if self._connection.transport == "local":
-            return {"staged": self._task.args["release"], "changed": False, "transport": "none", "reason": "the host is this machine"}
         task = self._task.copy()
         options = ("model", "version", "base_path", "release", "reserve_bytes")
         task.args = dict(self._task.args["transport"], **{key: self._task.args[key] for key in options if self._task.args.get(key) is not None})
