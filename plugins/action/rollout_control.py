@@ -55,6 +55,7 @@ class ActionModule(ActionBase):
         resumed = str(self._vars.get("rollout_resume") or "")
         if resumed:
             ledger, state = self._resumed(root, resumed)
+            state.add({"step": "run"})
         else:
             ledger, state = self._planned(root, args["hosts"], checked)
         lines = state.plan

@@ -72,6 +72,9 @@ class State(object):
             self.ended = self.stopped = None
             for host in self.hosts.values():
                 host.answers = {}
+                if host.status == FAILED and host.touched:
+                    # The run before was killed between its failure and the decision, which could only have been this one.
+                    host.status = OWED
         elif step == "decision":
             for name in line["roll_back"]:
                 # Nothing is owed by a host that the rollout has not yet touched.

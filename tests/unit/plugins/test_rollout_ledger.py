@@ -168,6 +168,15 @@ def test_answers_of_an_earlier_run_are_no_answers_now():
 
 
 # ---- what is decided ----
+def test_who_failed_before_a_killed_run_could_decide_owes_its_rollback_to_the_next_one():
+    killed = lines(*through("a"), *through("b", "stage"), *through("c", "stage"), "d stage failed", "b gate failed", "c gate ok")
+    assert State(killed).owed() == []
+    resumed = State([*killed, {"step": "run"}])
+    assert resumed.owed() == ["b"]  # d was never touched
+    assert [wave["hosts"] for wave in resumed.waves()] == [["c"], ["e"]]
+    assert resumed.failed() == ["b", "d"]
+
+
 def decision(answers, allowed=NO_FAILURE, policy="wave", wave=("b", "c", "d")):
     return decide(State(lines(*answers)), list(wave), allowed, policy)
 
