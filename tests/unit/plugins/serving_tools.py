@@ -24,13 +24,20 @@ def _scratch():
 
 
 @functools.lru_cache(maxsize=None)
-def release(runtime, version):
-    """Export version 1 or 2 of the digits model and return its release archive; done once for all tests."""
+def exported(runtime, version):
+    """Export version 1 or 2 of the digits model and return its folder, which is for looking at and copying; done once for all tests."""
     saved_model = os.path.join(_scratch().name, "digits-%d" % version)
     subprocess.run(
         [runtime, "export", os.path.join(ROOT, "models", "digits", str(version), "frozen_graph.pb"), saved_model, "--signatures",
          json.dumps({"serving_default": {"inputs": {"images": "images:0"}, "outputs": {"scores": "scores:0", "classes": "classes:0"}}}), "--json"],
         check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    return saved_model
+
+
+@functools.lru_cache(maxsize=None)
+def release(runtime, version):
+    """Return the release archive of what `exported` returns."""
+    saved_model = exported(runtime, version)
     path = saved_model + ".tar"
     with open(path, "wb") as stream:
         write(stream, saved_model, manifests.build(saved_model, "digits", version))

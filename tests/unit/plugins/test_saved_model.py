@@ -6,6 +6,7 @@ import os
 import shutil
 
 import pytest
+from ansible_collections.tfleet.serving.tests.unit.plugins.serving_tools import exported
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
 GRAPH = os.path.join(ROOT, "models", "digits", "1", "frozen_graph.pb")
@@ -15,6 +16,12 @@ SIGNATURES = {"serving_default": {"inputs": {"images": "images:0"}, "outputs": {
 @pytest.fixture
 def parameters(tfleet_runtime, tmp_path):
     return {"src": GRAPH, "dest": str(tmp_path / "model"), "signatures": SIGNATURES, "runtime": tfleet_runtime}
+
+
+@pytest.fixture
+def present(tfleet_runtime, parameters):
+    """``present()`` puts in place what the module makes of these parameters."""
+    return lambda: shutil.copytree(exported(tfleet_runtime, 1), parameters["dest"])
 
 
 def tree(path):
@@ -42,8 +49,10 @@ def test_check_mode_writes_nothing(run_module, parameters, tmp_path):
     assert [name for name in sorted(os.listdir(str(tmp_path))) if name != "arguments.json"] == before
 
 
-def test_absent_four_times(four_times, run_module, parameters, tmp_path):
+def test_absent_four_times(four_times, run_module, present, parameters, tmp_path):
+    present()
     made = run_module("saved_model", **parameters)
+    assert not made["changed"]
     results = four_times("saved_model", dest=parameters["dest"], state="absent")
     assert results[0]["diff"]["before"]["fingerprint"] == made["fingerprint"] and results[0]["diff"]["after"] == {}
     assert [name for name in os.listdir(str(tmp_path)) if "model" in name] == []
@@ -57,8 +66,8 @@ def test_absent_keeps_what_is_no_model(run_module, tmp_path):
     assert (tmp_path / "letters" / "one.txt").read_text() == "dear"
 
 
-def test_other_signatures_never_change_a_folder_in_place(run_module, parameters):
-    run_module("saved_model", **parameters)
+def test_other_signatures_never_change_a_folder_in_place(run_module, present, parameters):
+    present()
     before = tree(parameters["dest"])
     other = {"serving_default": {"inputs": {"images": "images:0"}, "outputs": {"scores": "scores:0"}}}
     for check in (True, False):
@@ -67,16 +76,16 @@ def test_other_signatures_never_change_a_folder_in_place(run_module, parameters)
     assert tree(parameters["dest"]) == before
 
 
-def test_a_changed_file_is_named(run_module, parameters):
-    run_module("saved_model", **parameters)
+def test_a_changed_file_is_named(run_module, present, parameters):
+    present()
     with open(os.path.join(parameters["dest"], "saved_model.pb"), "ab") as stream:
         stream.write(b"\0")
     result = run_module("saved_model", **parameters)
     assert result["failed"] and "saved_model.pb was changed" in result["msg"]
 
 
-def test_a_warm_up_file_beside_it_is_welcome(run_module, parameters):
-    run_module("saved_model", **parameters)
+def test_a_warm_up_file_beside_it_is_welcome(run_module, present, parameters):
+    present()
     with open(os.path.join(parameters["dest"], "assets.extra", "tf_serving_warmup_requests"), "wb") as stream:
         stream.write(b"record")
     assert run_module("saved_model", **parameters)["changed"] is False
@@ -107,12 +116,12 @@ def test_checksum_of_a_local_file(run_module, parameters):
     assert run_module("saved_model", **dict(parameters, checksum="sha256:" + right))["source_sha256"] == right
 
 
-def test_check_mode_goes_on_without_a_runtime_or_a_source(run_module, parameters, tmp_path):
+def test_check_mode_goes_on_without_a_runtime_or_a_source(run_module, present, parameters, tmp_path):
     for missing in ({"runtime": str(tmp_path / "no-tfleet")}, {"src": str(tmp_path / "later.pb")}):
         check = run_module("saved_model", check=True, **dict(parameters, **missing))
         assert check["changed"] and "Would export" in check["msg"] and check["diff"]["after"]["signatures"] == SIGNATURES
         assert run_module("saved_model", **dict(parameters, **missing))["failed"]
-    run_module("saved_model", **parameters)
+    present()
     check = run_module("saved_model", check=True, **dict(parameters, runtime=str(tmp_path / "no-tfleet")))
     assert check["changed"] is False
 

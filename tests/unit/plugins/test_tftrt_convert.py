@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import stat
 import time
@@ -9,17 +10,12 @@ import time
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils.detached import Detached
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
-
-ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
-GRAPH = os.path.join(ROOT, "models", "digits", "1", "frozen_graph.pb")
-SIGNATURES = {"serving_default": {"inputs": {"images": "images:0"}, "outputs": {"scores": "scores:0", "classes": "classes:0"}}}
+from ansible_collections.tfleet.serving.tests.unit.plugins.serving_tools import exported
 
 
 @pytest.fixture
-def native(run_module, tfleet_runtime, tmp_path):
-    folder = str(tmp_path / "native")
-    assert run_module("saved_model", src=GRAPH, dest=folder, signatures=SIGNATURES, runtime=tfleet_runtime)["changed"]
-    return folder
+def native(tfleet_runtime, tmp_path):
+    return shutil.copytree(exported(tfleet_runtime, 1), str(tmp_path / "native"))
 
 
 @pytest.fixture

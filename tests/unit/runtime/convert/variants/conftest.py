@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from tfleet import examples
+from tfleet import cli, examples
 from tfleet.client import golden
 from tfleet.convert import export as exports
 from tfleet.convert import framework
@@ -76,6 +76,19 @@ def converted(tmp_path_factory):
         return made[key]
 
     return make
+
+
+@pytest.fixture
+def command(capfd):
+    """``command("parity", …)``: the answer of a command in this process, which must succeed."""
+
+    def run(*arguments):
+        status = cli.main([*arguments, "--json"])
+        answer = json.loads(capfd.readouterr()[0])
+        assert status == 0, answer
+        return answer
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,25 @@ def test_grappler(name, native, converted):
         np.testing.assert_allclose(other[alias], one[alias], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["grappler", "tflite"])
+@pytest.mark.parametrize("name", CLASSIFIERS + architectures.DETECTORS)
+def test_parity_holds(name, kind, native, converted, command):
+    folder, _summary = converted(native(name), kind)
+    answer = command("parity", native(name), folder, "--random", "4")
+    assert answer["holds"] and answer["rows"] == 4 and sorted(answer["outputs"]) == sorted(native_answers(native(name), name, 1))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "ssd"])
+def test_variants_are_measured_beside_the_native_model(name, native, converted, command):
+    builds = ["native=" + native(name)] + ["%s=%s" % (kind, converted(native(name), kind)[0]) for kind in ("grappler", "tflite")]
+    answer = command("benchmark", *builds, "--random", "1", "--rounds", "5", "--window", "0.1")
+    assert sorted(row["name"] for row in answer["results"]) == ["grappler", "native", "tflite"]
+    # Each turn has one request at least, also on a busy machine.
+    assert all(row["requests"] >= 5 and row["errors"] == {} and row["memory_mb"]["model"] > 0 for row in answer["results"])
+    assert [(line["name"], line["baseline"]) for line in answer["summary"]] == [("grappler", "native"), ("tflite", "native")]
+    assert all(line["low"] <= line["ratio"] <= line["high"] for line in answer["summary"])
+
+
 @pytest.mark.parametrize("precision", ["FP32", "FP16"])
 @pytest.mark.parametrize("name", CLASSIFIERS + architectures.DETECTORS)
 def test_tflite(name, precision, native, converted):
