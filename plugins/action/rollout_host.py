@@ -101,7 +101,7 @@ class ActionModule(ActionBase):
         if not look["there"]:
             staged = self._transport(task_vars)
             if staged.get("failed") or staged.get("unreachable"):
-                return dict(staged, failed=True)
+                return {"failed": True, "unreachable": bool(staged.get("unreachable")), "msg": staged.get("msg", "no message")}
             seen["src"] = staged["staged"]
             answer["changed"] = bool(staged.get("changed"))
             answer["transport"] = {key: staged[key] for key in ("transport", "reason", "bytes_sent", "bytes_reused", "seconds") if key in staged}
