@@ -1,6 +1,6 @@
 """What a conversion holds in memory, and what comparing and measuring builds costs beside running them: `make bench SUITE=convert`.
 
-Or `python -m tests.bench.convert [--quick] [--only NAME …]`. About ten minutes of both cores. Writes build/bench/convert.json and
+Or `python -m tests.bench.convert [--quick] [--only NAME …]`. About six minutes of both cores. Writes build/bench/convert.json and
 convert.png; exits with 1 if a target is missed.
 """
 
