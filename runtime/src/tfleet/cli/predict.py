@@ -48,17 +48,18 @@ _Request = NamedTuple(
 
 def run(args: argparse.Namespace) -> Dict[str, Any]:
     """Returns the dict of the CLI contract; `ok` is false with `msg` for a wrong answer, version or latency."""
+    from tfleet import client
     from tfleet.client import results
 
     golden = asking.golden_of(args)
     labels = asking.labels_of(args, golden)
-    with _client(args) as client:
-        model = pictures.model_of(args, client, labels)
+    with client.connect(args.address, args.protocol, args.timeout) as server:
+        model = pictures.model_of(args, server, labels)
         if model is not None and pictures.are_many(args):
             return pictures.run(args, model)
-        requests = _requests(args, golden, client, model)
+        requests = _requests(args, golden, server, model)
         signature = asking.signature_of(args, golden)
-        answers, latencies = _send(args, client, requests, signature)
+        answers, latencies = _send(args, server, requests, signature)
     first = answers[0]
     if model is not None:
         answers = [pictures.decoded(model, request.prepared, answer) for request, answer in zip(requests, answers)]
@@ -126,16 +127,6 @@ def _prediction_lines(prediction: Dict[str, Any]) -> List[str]:
     for item in found:
         lines.append("  %s (%.1f %%) at ymin, xmin, ymax, xmax %s" % (item["label"], 100 * item["score"], item["box"]))
     return lines
-
-
-def _client(args: argparse.Namespace) -> Any:
-    if args.protocol == "rest":
-        from tfleet.client.rest_client import RestClient
-
-        return RestClient(args.address, args.timeout)
-    from tfleet.client.grpc_client import Client
-
-    return Client(args.address, args.timeout)
 
 
 def _requests(args: argparse.Namespace, golden: Any, client: Any, model: Any) -> List[_Request]:

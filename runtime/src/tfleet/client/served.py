@@ -30,14 +30,9 @@ Seen = NamedTuple(
 
 
 class Model(object):
-    """One model of a server, through a Client or a RestClient; may be used by several threads at once.
+    """One model of a server, through a Client or a RestClient; may be used by several threads at once. All methods raise TfleetError.
 
-        with client.connect("127.0.0.1:8500") as server:
-            model = client.Model(server, "digits_detector", label="stable")
-            for seen in model.look(["scene.png"]):
-                print(seen.name, seen.reading["detections"])
-
-    All methods raise TfleetError.
+    `top` classes are told of a picture, and objects with a score of at least `min_score`.
     """
 
     def __init__(
