@@ -1,6 +1,6 @@
 """After the last host was turned on and the rollout went on."""
 
-testinfra_hosts = ["ansible://tfleet-rollout-1,tfleet-rollout-8"]
+testinfra_hosts = ["ansible://tfleet-rollout-1", "ansible://tfleet-rollout-8"]
 
 
 def test_the_host_serves_the_new_version(serves_version_2):
