@@ -116,3 +116,22 @@ def test_answers_are_protobufs(array, as_content):
     expected.outputs["b"].CopyFrom(encode(IMAGES))
     assert message == expected
     assert np.array_equal(wire.tensors.to_numpy(message.outputs["a"]), array)
+
+
+def test_a_request_from_parts_is_the_message_that_protobuf_makes():
+    spec = wire.ModelSpec(name="m", signature_name="s")
+    spec.version.value = 3
+    for arrays in (
+        {"x": IMAGES, "y": np.arange(3)},
+        {"x": np.array([b"a", b"\xff"], dtype=object), "scalar": np.float32(2.5), "none": np.zeros((0, 4), np.float16)},
+        {"x": [[1.0, 2.0]], "ready": TYPED, "flags": np.array([True])},
+        {},
+    ):
+        expected = wire.PredictRequest(model_spec=spec, output_filter=["a", "b"])
+        for alias, value in arrays.items():
+            proto = value if isinstance(value, wire.TensorProto) else wire.tensors.to_proto(value)
+            expected.inputs[alias].CopyFrom(proto)
+        found = wire.PredictRequest.FromString(wire.predict_bytes.request(spec, arrays, ["a", "b"]))
+        assert found == expected
+    with pytest.raises(ValueError, match="Input 'x' of model 'm' cannot be sent: an array of dtype datetime64"):
+        wire.predict_bytes.request(spec, {"x": np.array(["2020-01-01"], "M8[D]")})

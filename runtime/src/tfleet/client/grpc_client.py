@@ -58,14 +58,12 @@ class Client(object):
         outputs: Sequence[str] = (),
     ) -> Prediction:
         """Sends {alias: array or wire.TensorProto}, returns all outputs of the signature, or those named, as arrays."""
-        request = wire.PredictRequest(output_filter=outputs)
-        _set_model(request.model_spec, model, version, label, signature)
-        for alias, value in inputs.items():
-            try:
-                proto = value if isinstance(value, wire.TensorProto) else wire.tensors.to_proto(value)
-            except ValueError as error:
-                raise TfleetError("Input '%s' of model '%s' cannot be sent: %s." % (alias, model, error))
-            request.inputs[alias].CopyFrom(proto)
+        spec = wire.ModelSpec()
+        _set_model(spec, model, version, label, signature)
+        try:
+            request = wire.predict_bytes.request(spec, inputs, outputs)
+        except ValueError as error:
+            raise TfleetError(str(error))
         call = self._call("Predict", model, version, label, signature)
         answer = self._send(wire.PREDICT, request, call)
         arrays = {}
@@ -120,10 +118,8 @@ class Client(object):
     def _send(self, path: str, request: Any, call: Call) -> Any:
         method = self._methods.get(path)
         if method is None:
-            request_class, response_class = wire.METHODS[path]
-            method = self._channel.unary_unary(
-                path, request_serializer=request_class.SerializeToString, response_deserializer=response_class.FromString
-            )
+            response_class = wire.METHODS[path][1]
+            method = self._channel.unary_unary(path, request_serializer=_serialised, response_deserializer=response_class.FromString)
             self._methods[path] = method
         try:
             return method(request, timeout=call.timeout)
@@ -183,6 +179,10 @@ def _enum_name(enum: Any, number: int) -> str:
         return str(enum.Name(number))
     except ValueError:  # from a server newer than this file
         return str(number)
+
+
+def _serialised(request: Any) -> bytes:
+    return request if isinstance(request, bytes) else bytes(request.SerializeToString())
 
 
 def _set_model(spec: Any, model: str, version: Optional[int], label: Optional[str], signature: str) -> None:
