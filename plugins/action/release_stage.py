@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import time
+import typing
 import zlib
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
@@ -116,7 +117,8 @@ class ActionModule(ActionBase):
         if self._connection.transport == "local":
             return self._module(task_vars, {"fetch": "archive", "archive": self._archive})
         rate = self._rate // max(1, min(len(self._hosts), self._forks(task_vars))) if self._rate else 0
-        first, sent = None, 0
+        first: typing.Dict[str, typing.Any] = {}
+        sent = 0
         for _round in range(MOST_ROUNDS):
             result = self._module(task_vars, {})
             first = first or result

@@ -28,6 +28,9 @@ IDLE_SECONDS = 4
 # Those farther away are called a little later, so that what the neighbours have comes from them.
 LATE_SECONDS = 3
 CALL_SECONDS = 2
+# Who has so much of it when it is met comes for an update.
+MUCH = 0.4
+MEET_SECONDS = 1.5
 WATCH_SECONDS = 2
 
 
@@ -75,7 +78,6 @@ def join(lt, request):
     for name in ("disable_dht", "disable_lsd", "disable_pex"):
         parameters.flags |= getattr(flags, name, 0)
     if request["watch"]:
-        # Each piece leaves the controller about once: it offers a peer the next one when it has seen the last one with another peer.
         parameters.flags |= flags.super_seeding
     return session, session.add_torrent(parameters)
 
@@ -88,6 +90,7 @@ class Part(object):
         self.begin = self.sent = self.moved = self.told = time.time()
         self.called = self.checked_at = self.complete = None
         self.checked, self.up, self.down = 0, -1, -1
+        self.met = {}
 
     def look(self, now):
         """Take note of how far it is; returns libtorrent's status."""
@@ -116,6 +119,20 @@ class Part(object):
         for address, port in self.request["peers"] + late:
             self.torrent.connect_peer((address, port))
 
+    def suit(self, flags, now):
+        """Let the controller's peer seed in the way that suits those who come.
+
+        To peers that have nothing it offers the next piece when it has seen the last one with another peer, so that each leaves the controller
+        about once. Peers that lack a few pieces would spend their time waiting for that: they may ask for what they want.
+        """
+        for peer in self.torrent.get_peer_info():
+            if not peer.flags & (peer.connecting | peer.handshake):
+                begin, had = self.met.get(peer.ip[0], (now, 0.0))
+                # What a peer has is known a moment after it was met; what it gets later is another matter.
+                self.met[peer.ip[0]] = (begin, max(had, peer.progress) if now - begin < MEET_SECONDS else had)
+        updates = len([had for _begin, had in self.met.values() if had > MUCH])
+        (self.torrent.unset_flags if 2 * updates > len(self.met) else self.torrent.set_flags)(flags.super_seeding)
+
     def needed(self, now):
         """Whether somebody still fetches from this peer, which has everything."""
         needy = [peer for peer in self.torrent.get_peer_info() if not peer.flags & peer.seed]
@@ -126,7 +143,7 @@ class Part(object):
         return {"received": max(self.down, 0), "uploaded": max(self.up, 0), "checked": self.checked, "seconds": time.time() - self.begin}
 
 
-def follow(session, torrent, request, say, alive):
+def follow(session, torrent, request, say, alive, flags):
     """Take part until ``alive()`` says no, or, for a device, until everything is here and nobody fetches any more.
 
     :returns: the last state as a dict.
@@ -140,7 +157,9 @@ def follow(session, torrent, request, say, alive):
         part.call(now)
         if not alive():
             return dict(part.state(), done=bool(status.is_seeding))
-        if not request["watch"]:
+        if request["watch"]:
+            part.suit(flags, now)
+        else:
             if part.complete is not None and not part.needed(now):
                 return dict(part.state(), done=True, complete=part.complete - part.begin)
             if part.complete is None and now - part.moved > request["timeout"]:
@@ -159,7 +178,7 @@ def take_part(request, say, alive):
         return {"done": False, "missing": True, "why": "%s has libtorrent %s, which is older than 1.2" % (sys.executable, lt.__version__)}
     session, torrent = join(lt, request)
     try:
-        state = follow(session, torrent, request, say, alive)
+        state = follow(session, torrent, request, say, alive, lt.torrent_flags)
     finally:
         # Files are written behind our back: they are whole on the file system once the torrent is gone.
         session.remove_torrent(torrent)

@@ -1,0 +1,197 @@
+"""Releases to hosts over links of 100 Mbit/s: `make bench SUITE=transport`, as root with Docker.
+
+Or `python -m tests.bench.transport [--size 200] [--hosts 4 16] [--peer-hosts 4] [--rounds 2]`. About a quarter of an hour: the peers alone need
+a minute and more for each run. Methods are run in turn, and every run begins with hosts that have nothing, or the first
+version in place. Writes build/bench/transport.json and transport.png; exits with 1 if a target is missed.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from tests.bench import harness
+from tests.bench.transport import lab
+
+HERE = pathlib.Path(__file__).parent
+PEERS = ("copy", "synchronize", "get_url", "unarchive")
+RATE = "100mbit"
+KINDS = {1: "first version", 2: "5 % update", 3: "retrained"}
+PREPARE = """
+import json, sys
+sys.path.insert(0, %r)
+import conftest
+from ansible_collections.tfleet.serving.plugins.modules import model_release
+for version in (1, 2, 3):
+    print(model_release.ensure({"src": "%%s/tree/%%d" %% (sys.argv[1], version), "dest": "%%s/weights-%%d.tar" %% (sys.argv[1], version), "model": "weights",
+        "version": version, "variant": "native", "source_version": None, "signing_keys": [], "origin": None, "provenance": {}}, False)["bytes"])
+""" % str(pathlib.Path(harness.ROOT, "tests", "unit", "plugins"))
+
+
+def make_releases(folder, size):
+    """A version of random bytes, one that differs in 5 % in eight runs, and one that has nothing in common with them; returns the bytes of each."""
+    generator = random.Random(1)
+    data = bytearray(generator.randbytes(size))
+    _write(folder, 1, data)
+    length = size * 5 // 100 // 8
+    for number in range(8):
+        begin = number * (size // 8) + generator.randrange(size // 8 - length)
+        data[begin:begin + length] = generator.randbytes(length)
+    _write(folder, 2, data)
+    _write(folder, 3, generator.randbytes(size))
+    sizes = lab.run(sys.executable, "-c", PREPARE, str(folder)).split()
+    for version in (1, 2, 3):
+        lab.run("zstd", "-q", "-f", "-1", str(folder / ("weights-%d.tar" % version)), "-o", str(folder / ("weights-%d.tar.zst" % version)))
+    return int(sizes[0])
+
+
+def _write(folder, version, data):
+    path = folder / "tree" / str(version)
+    (path / "variables").mkdir(parents=True)
+    (path / "saved_model.pb").write_bytes(b"graph" * 20000)
+    (path / "variables" / "variables.index").write_bytes(b"index" * 1000)
+    (path / "variables" / "variables.data-00000-of-00001").write_bytes(data)
+
+
+class Bench:
+    """One set of hosts, and what is run on it."""
+
+    def __init__(self, hosts, folder, server):
+        self.hosts, self.folder, self.server = hosts, folder, server
+
+    def begin(self, version, archive):
+        """Bring the hosts to where the run starts: with nothing, or with the first version in place."""
+        self.hosts.each("rm -rf /srv/models /srv/arrived.tar /srv/variables /srv/saved_model.pb; mkdir -p /srv/models/weights")
+        if version == 1:
+            return
+        for name in self.hosts.hosts:
+            if archive:
+                lab.docker("cp", str(self.folder / "weights-1.tar"), name + ":/srv/arrived.tar")
+            else:
+                lab.docker("cp", str(self.folder / "in-place"), name + ":/srv/models/weights/1")
+
+    def play(self, playbook, version, **variables):
+        """Run a playbook for a version; returns (seconds, bytes from the controller, the controller's CPU seconds)."""
+        release = self.folder / ("weights-%d.tar" % version)
+        given = dict(variables, version=version, release=release, release_zst="%s.zst" % release, release_url="%s/%s" % (self.server, release.name))
+        command = ["ansible-playbook", "-i", str(self.hosts.folder / "hosts.yml"), "-f", "32", str(playbook)]
+        for name, value in given.items():
+            command += ["-e", "%s=%s" % (name, value)]
+        env = dict(os.environ, ANSIBLE_PIPELINING="1", ANSIBLE_CONFIG=os.path.join(harness.ROOT, "ansible.cfg"))
+        before = self.hosts.egress()
+        seconds, _memory, cpu, _out = harness.run_process(command, env)
+        return seconds, self.hosts.egress() - before, cpu
+
+    def tfleet(self, version, transport="auto"):
+        """Stage a version as a user would."""
+        self.begin(version, False)
+        found = self.play(HERE / "tfleet.yml", version, transport=transport)
+        self.hosts.each("test -s /srv/models/weights/.staging/%d/manifest.json && cmp -s /srv/models/weights/.staging/%d/saved_model.pb "
+                        "/srv/models/weights/.staging/%d/saved_model.pb" % (version, version, version))
+        return found
+
+    def peer(self, name, version):
+        """Bring the archive in another way."""
+        self.begin(version, True)
+        return self.play(HERE / "peers" / (name + ".yml"), version)
+
+    def once(self):
+        """Seconds of sending the archive to one host, by nothing but ssh."""
+        address = next(iter(self.hosts.hosts.values()))
+        begin = time.perf_counter()
+        with open(self.folder / "weights-1.tar", "rb") as stream:
+            subprocess.run(["ssh", "-i", str(self.hosts.folder / "key"), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o",
+                            "LogLevel=ERROR", "root@" + address, "cat > /dev/null"], stdin=stream, check=True)
+        return time.perf_counter() - begin
+
+
+def measure(folder, count, rounds, with_peers, server_port):
+    """Run everything on ``count`` hosts in turn; returns ({(method, version): [(seconds, egress, cpu)]}, seconds of sending once)."""
+    with lab.Lab(folder / "lab", count, RATE) as hosts:
+        server = subprocess.Popen([sys.executable, os.path.join(harness.ROOT, "tests", "unit", "plugins", "range_server.py"), str(folder),
+                                   str(server_port), hosts.gateway])
+        try:
+            bench = Bench(hosts, folder, "http://%s:%d" % (hosts.gateway, server_port))
+            once = [bench.once()]
+            found = {}
+            for number in range(rounds):
+                for version in (1, 2) if number else (1, 2, 3):
+                    _note(found, "tfleet", version, count, bench.tfleet(version))
+                _note(found, "push", 2, count, bench.tfleet(2, "push"))
+                if with_peers and not number:
+                    for name in PEERS:
+                        _note(found, name, 1, count, bench.peer(name, 1))
+                    _note(found, "synchronize", 2, count, bench.peer("synchronize", 2))
+            once.append(bench.once())
+        finally:
+            server.terminate()
+            server.wait()
+    return found, once
+
+
+def _note(found, method, version, count, result):
+    found.setdefault((method, version), []).append(result)
+    sys.stderr.write("%2d hosts, %-11s %-13s %6.1f s, %7.1f MB from the controller, %5.1f s of its CPU\n" % (
+        count, method, KINDS[version], result[0], result[1] / 1e6, result[2]))
+
+
+def rows_of(found, once, count, size):
+    """Rows for one number of hosts; what the peers need is the baseline."""
+    rows = []
+    for (method, version), results in sorted(found.items(), key=str):
+        if method != "tfleet":
+            continue
+        peers = [result for (other, kind), more in found.items() if other in PEERS and kind == version for result in more]
+        name = "%d hosts, %s" % (count, KINDS[version])
+        egress, wall = {1: (1.25, 2.0), 2: (0.25, 0.5)}.get(version, (None, None)) if count >= 16 else (None, None)
+        rows.append(harness.row("egress, " + name, "release sizes", [sent / size for _s, sent, _c in results], [sent / size for _s, sent, _c in peers] or None,
+                                target=egress))
+        sent_once = statistics.median(once)
+        rows.append(harness.row("time, " + name, "x of sending once", [seconds / sent_once for seconds, _e, _c in results],
+                                [seconds / sent_once for seconds, _e, _c in peers] or None, target=wall))
+        rows.append(harness.row("controller CPU, " + name, "CPU s", [cpu for _s, _e, cpu in results], [cpu for _s, _e, cpu in peers] or None))
+    for method in ("push", *PEERS):
+        for version in (1, 2):
+            if (method, version) in found:
+                rows.append(harness.row("%s, %d hosts, %s" % (method, count, KINDS[version]), "s", [seconds for seconds, _e, _c in found[(method, version)]]))
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.transport", description=__doc__)
+    parser.add_argument("--size", type=int, default=200, help="megabytes of a release (200)")
+    parser.add_argument("--hosts", type=int, nargs="+", default=[4, 16], help="numbers of hosts (4 16)")
+    parser.add_argument("--peer-hosts", type=int, nargs="*", default=[4], help="with how many hosts the peers run too (4)")
+    parser.add_argument("--rounds", type=int, default=2)
+    arguments = parser.parse_args()
+    lab.tools()
+    harness.warn_if_busy()
+    rows, walls, all_once = [], {}, []
+    with tempfile.TemporaryDirectory(prefix="tfleet-bench-") as name:
+        folder = pathlib.Path(name)
+        size = make_releases(folder, arguments.size * 1000000)
+        shutil.copytree(folder / "tree" / "1", folder / "in-place")
+        with open(folder / "weights-1.tar.index", encoding="utf-8") as stream:
+            manifest = json.load(stream)["manifest"]
+            (folder / "in-place" / "manifest.json").write_text(manifest, encoding="utf-8")
+        for count in arguments.hosts:
+            found, once = measure(folder, count, arguments.rounds, count in arguments.peer_hosts, 18080)
+            all_once += once
+            walls[count] = [seconds for seconds, _e, _c in found[("tfleet", 1)]]
+            rows += rows_of(found, once, count, size)
+    rows.insert(0, harness.row("sending the release once", "s", all_once))
+    if 4 in walls and 16 in walls:
+        growth = [many / few for few, many in zip(walls[4], walls[16])]
+        rows.insert(1, harness.row("growth of the time from 4 to 16 hosts", "x of sending once", growth, target=1.5))
+    return harness.report("transport", rows, ("tfleet", "peers"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
