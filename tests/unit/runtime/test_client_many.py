@@ -1,5 +1,6 @@
 """Folders of pictures against a real gRPC server in this process: batches, order, resuming, kills, watching."""
 
+import io
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 import numpy as np
@@ -302,6 +304,39 @@ def test_frames_of_a_video(server, tmp_path, capfd):
     assert code == 1 and "OpenCV cannot open the camera or video" in err
 
 
+def test_of_a_camera_the_newest_frame_is_asked(server, brightness, tmp_path, capfd):
+    pytest.importorskip("cv2", reason="OpenCV is an extra: pip install 'tfleet[camera]'")
+    sent = []
+
+    class Camera(BaseHTTPRequestHandler):
+        """An IP camera: JPEG after JPEG, thirty a second, each a little brighter, for three seconds."""
+
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            for number in range(90):
+                buffer = io.BytesIO()
+                Image.new("RGB", (64, 48), (2 * number,) * 3).save(buffer, "JPEG")
+                self.wfile.write(b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(buffer.getvalue()))
+                self.wfile.write(buffer.getvalue() + b"\r\n")
+                sent.append(number)
+                time.sleep(1 / 30)
+
+        def log_message(self, *unused):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Camera) as camera:
+        threading.Thread(target=camera.serve_forever, daemon=True).start()
+        brightness.pause = 0.4
+        url = "http://127.0.0.1:%d/video.mjpg" % camera.server_port
+        code, out, err = predict(capfd, "--address", server.address, "--camera", url, "--format", "jsonl")
+        camera.shutdown()
+    assert code == 0, err
+    seen = numbers(json.loads(line) for line in out.splitlines())
+    assert len(sent) == 90 and 3 <= len(seen) <= 15 and seen == sorted(seen) and seen[-1] > 60
+
+
 def test_a_camera_without_opencv(server, capfd, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     code, _, err = predict(capfd, "--address", server.address, "--camera", "0")
@@ -315,6 +350,7 @@ def test_a_camera_without_opencv(server, capfd, monkeypatch):
         (["--annotate", "out.png"], "--annotate out.png names one file, but there may be many pictures: give a folder"),
         (["--format", "csv", "--json"], "--json prints one object: leave out --format csv"),
         (["--nms", "hard"], "--nms, --iou, --sigma and --class-agnostic are for raw boxes"),
+        (["--letterbox", "--size", "9x9"], r"takes pictures of 4x4 pixels (height x width), but 9x9 is declared"),
         (["--output", "/no/such/out.jsonl"], "Could not open /no/such/out.jsonl: No such file or directory"),
     ],
 )

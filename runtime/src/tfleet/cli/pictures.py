@@ -190,7 +190,10 @@ def _finisher(args: argparse.Namespace, model: Any) -> Any:
         line["width"], line["height"] = outcome.picture.size
         line.update(outcome.reading or {"outputs": results.short(outcome.outputs)})
         if args.annotate:
-            line["picture"] = _draw(args.annotate, root, outcome, model)
+            try:
+                line["picture"] = _draw(args.annotate, root, outcome, model)
+            except (OSError, SyntaxError, ValueError) as error:  # of a file that was sent as it is, and that only the model could read
+                return {"image": outcome.name, "error": "%s cannot be drawn: %s." % (outcome.name, str(error).rstrip("."))}
         return line
 
     return finish

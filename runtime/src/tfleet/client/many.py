@@ -36,7 +36,8 @@ def look(
 ) -> Iterator[Any]:
     """What `finish` (such as drawing, in threads) makes of the outcome of each item, in order; the outcome itself without it.
 
-    A picture that cannot be read is a Failed, and the next one follows; a server that cannot be asked is a TfleetError.
+    A picture that cannot be read is a Failed, and the next one follows; a server that cannot be asked, or a declaration that does not fit the model,
+    is a TfleetError.
     """
     size = model.rows() or batch_size
     work, requests = ThreadPoolExecutor(_THREADS), ThreadPoolExecutor(in_flight)
@@ -100,9 +101,10 @@ def _form(prepared: Prepared) -> Any:
 
 def _prepared(model: Model, item: Item) -> Union[Prepared, Failed]:
     try:
-        return model.prepare(item)
+        opened = model.open(item)
     except TfleetError as error:
         return Failed(item if isinstance(item, str) else item[0], str(error))
+    return model.prepare_opened(opened)
 
 
 def _answers(model: Model, batch: Sequence[Union[Prepared, Failed]]) -> List[Outcome]:

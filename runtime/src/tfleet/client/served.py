@@ -16,6 +16,8 @@ from tfleet.errors import TfleetError
 Item = Union[str, Tuple[str, Any]]
 """The path of a picture, or a name and a Pillow image."""
 
+Opened = Tuple[str, Any, Optional[bytes]]
+
 Seen = NamedTuple(
     "Seen",
     [
@@ -60,10 +62,19 @@ class Model(object):
 
     def prepare(self, item: Item) -> Prepared:
         """The request for one picture."""
-        if isinstance(item, str):
-            picture, content = inputs.open_image(item, decode=not self._takes_files())
-            return inputs.prepare(item, picture, content, self.signature, self.declaration.preprocessing)
-        return inputs.prepare(item[0], item[1], None, self.signature, self.declaration.preprocessing)
+        return self.prepare_opened(self.open(item))
+
+    def open(self, item: Item) -> Opened:
+        """The name, the Pillow image and, if it has one, the file of a picture. Only this can go wrong for one picture and not for the next."""
+        if not isinstance(item, str):
+            return item[0], item[1], None
+        picture, content = inputs.open_image(item, decode=not self._takes_files())
+        return item, picture, content
+
+    def prepare_opened(self, opened: Opened) -> Prepared:
+        """The request for what open() gave."""
+        name, picture, content = opened
+        return inputs.prepare(name, picture, content, self.signature, self.declaration.preprocessing)
 
     def rows(self) -> Optional[int]:
         """How many pictures go into one request: None for any number, or the signature's fixed batch (1 if it has none)."""
