@@ -1,8 +1,9 @@
 """Releases to hosts over links of 100 Mbit/s: `make bench SUITE=transport`, as root with Docker.
 
-Or `python -m tests.bench.transport [--size 200] [--hosts 4 16] [--peer-hosts 4] [--rounds 2]`. About a quarter of an hour: the peers alone need
-a minute and more for each run. Methods are run in turn, and every run begins with hosts that have nothing, or the first
-version in place. Writes build/bench/transport.json and transport.png; exits with 1 if a target is missed.
+Or `python -m tests.bench.transport [--size 200] [--hosts 4 16] [--peer-hosts 4] [--rounds 2] [--more]`. About a quarter of an hour: the peers alone
+need a minute and more for each run. With --more the runs are added to those that are there, so that it can be done in pieces. Methods are run in
+turn, and every run begins with hosts that have nothing, or the first version in place. Writes build/bench/transport.json,
+transport-runs.json and transport.png; exits with 1 if a target is missed.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from tests.bench.transport import lab
 HERE = pathlib.Path(__file__).parent
 PEERS = ("copy", "synchronize", "get_url", "unarchive")
 RATE = "100mbit"
+PORT = 18080
 KINDS = {1: "first version", 2: "5 % update", 3: "retrained"}
 PREPARE = """
 import json, sys
@@ -84,7 +86,7 @@ class Bench:
         command = ["ansible-playbook", "-i", str(self.hosts.folder / "hosts.yml"), "-f", "32", str(playbook)]
         for name, value in given.items():
             command += ["-e", "%s=%s" % (name, value)]
-        env = dict(os.environ, ANSIBLE_PIPELINING="1", ANSIBLE_CONFIG=os.path.join(harness.ROOT, "ansible.cfg"))
+        env = dict(os.environ, ANSIBLE_PIPELINING="1", ANSIBLE_CONFIG=os.path.join(harness.ROOT, "ansible.cfg"), ANSIBLE_HOME=os.path.join(harness.ROOT, ".ansible"))
         before = self.hosts.egress()
         seconds, _memory, cpu, _out = harness.run_process(command, env)
         return seconds, self.hosts.egress() - before, cpu
@@ -112,32 +114,58 @@ class Bench:
         return time.perf_counter() - begin
 
 
-def measure(folder, count, rounds, with_peers, server_port):
-    """Run everything on ``count`` hosts in turn; returns ({(method, version): [(seconds, egress, cpu)]}, seconds of sending once)."""
+def measure(folder, count, rounds, with_peers, ours, note):
+    """Run everything on ``count`` hosts in turn; every run is given to ``note``.
+
+    :param ours: whether tfleet's transports run, or the peers alone.
+    """
     with lab.Lab(folder / "lab", count, RATE) as hosts:
         server = subprocess.Popen([sys.executable, os.path.join(harness.ROOT, "tests", "unit", "plugins", "range_server.py"), str(folder),
-                                   str(server_port), hosts.gateway])
+                                   str(PORT), hosts.gateway])
         try:
-            bench = Bench(hosts, folder, "http://%s:%d" % (hosts.gateway, server_port))
-            once = [bench.once()]
-            found = {}
+            bench = Bench(hosts, folder, "http://%s:%d" % (hosts.gateway, PORT))
             for number in range(rounds):
-                for version in (1, 2) if number else (1, 2, 3):
-                    _note(found, "tfleet", version, count, bench.tfleet(version))
-                _note(found, "push", 2, count, bench.tfleet(2, "push"))
+                note(count, "once", 1, (bench.once(), 0, 0))
+                for version in ((1, 2) if number else (1, 2, 3)) if ours else ():
+                    note(count, "tfleet", version, bench.tfleet(version))
+                if ours:
+                    note(count, "push", 2, bench.tfleet(2, "push"))
                 if with_peers and not number:
                     for name in PEERS:
-                        _note(found, name, 1, count, bench.peer(name, 1))
-                    _note(found, "synchronize", 2, count, bench.peer("synchronize", 2))
-            once.append(bench.once())
+                        note(count, name, 1, bench.peer(name, 1))
+                    note(count, "synchronize", 2, bench.peer("synchronize", 2))
         finally:
             server.terminate()
             server.wait()
-    return found, once
 
 
-def _note(found, method, version, count, result):
-    found.setdefault((method, version), []).append(result)
+class Runs:
+    """All runs so far, on the disk as well."""
+
+    def __init__(self, size, more):
+        self.path, self.size = pathlib.Path(harness.RESULTS, "transport-runs.json"), size
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.all = json.loads(self.path.read_text()) if more and self.path.exists() else []
+        if any(run["size"] != size for run in self.all):
+            raise SystemExit("%s holds runs of another size. Leave out --more." % self.path)
+
+    def note(self, count, method, version, result):
+        """Add a run."""
+        names = ("hosts", "method", "version", "seconds", "egress", "cpu", "size")
+        self.all.append(dict(zip(names, (count, method, version, *result, self.size))))
+        self.path.write_text(json.dumps(self.all, indent=1) + "\n")
+        _say(method, version, count, result)
+
+    def of(self, count):
+        """Return {(method, version): [(seconds, egress, cpu)]} for one number of hosts."""
+        found = {}
+        for run in self.all:
+            if run["hosts"] == count:
+                found.setdefault((run["method"], run["version"]), []).append((run["seconds"], run["egress"], run["cpu"]))
+        return found
+
+
+def _say(method, version, count, result):
     sys.stderr.write("%2d hosts, %-11s %-13s %6.1f s, %7.1f MB from the controller, %5.1f s of its CPU\n" % (
         count, method, KINDS[version], result[0], result[1] / 1e6, result[2]))
 
@@ -170,10 +198,11 @@ def main():
     parser.add_argument("--hosts", type=int, nargs="+", default=[4, 16], help="numbers of hosts (4 16)")
     parser.add_argument("--peer-hosts", type=int, nargs="*", default=[4], help="with how many hosts the peers run too (4)")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--more", action="store_true", help="add to the runs that are there")
+    parser.add_argument("--only-peers", action="store_true")
     arguments = parser.parse_args()
     lab.tools()
     harness.warn_if_busy()
-    rows, walls, all_once = [], {}, []
     with tempfile.TemporaryDirectory(prefix="tfleet-bench-") as name:
         folder = pathlib.Path(name)
         size = make_releases(folder, arguments.size * 1000000)
@@ -181,15 +210,17 @@ def main():
         with open(folder / "weights-1.tar.index", encoding="utf-8") as stream:
             manifest = json.load(stream)["manifest"]
             (folder / "in-place" / "manifest.json").write_text(manifest, encoding="utf-8")
+        runs = Runs(size, arguments.more)
         for count in arguments.hosts:
-            found, once = measure(folder, count, arguments.rounds, count in arguments.peer_hosts, 18080)
-            all_once += once
-            walls[count] = [seconds for seconds, _e, _c in found[("tfleet", 1)]]
-            rows += rows_of(found, once, count, size)
-    rows.insert(0, harness.row("sending the release once", "s", all_once))
-    if 4 in walls and 16 in walls:
-        growth = [many / few for few, many in zip(walls[4], walls[16])]
-        rows.insert(1, harness.row("growth of the time from 4 to 16 hosts", "x of sending once", growth, target=1.5))
+            measure(folder, count, arguments.rounds, count in arguments.peer_hosts, not arguments.only_peers, runs.note)
+    once = [run["seconds"] for run in runs.all if run["method"] == "once"]
+    rows = [harness.row("sending the release once", "s", once)]
+    few, many = ([seconds for seconds, _e, _c in runs.of(count).get(("tfleet", 1), ())] for count in (4, 16))
+    if few and many:
+        growth = [seconds / statistics.median(few) for seconds in many]
+        rows.append(harness.row("growth of the time from 4 to 16 hosts", "x of sending once", growth, target=1.5))
+    for count in sorted({run["hosts"] for run in runs.all}):
+        rows += rows_of(runs.of(count), once, count, size)
     return harness.report("transport", rows, ("tfleet", "peers"))
 
 

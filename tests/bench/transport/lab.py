@@ -17,7 +17,7 @@ BURST = "256kb"
 class Lab:
     """``count`` hosts, called ``<prefix>-1`` and so on; a context manager."""
 
-    def __init__(self, folder, count, rate="100mbit", prefix="d4"):
+    def __init__(self, folder, count, rate="100mbit", prefix="tfleet-link"):
         self.folder, self.count, self.rate, self.prefix = pathlib.Path(folder), count, rate, prefix
         self.hosts = {}
         self.bridge = None
@@ -81,6 +81,10 @@ class Lab:
     def egress(self):
         """Bytes that the controller has put onto its link."""
         return int(pathlib.Path("/sys/class/net/%s/statistics/tx_bytes" % self.bridge).read_text())
+
+    def process(self, name):
+        """The number of a host's first process, by which its network is entered."""
+        return json.loads(docker("inspect", name))[0]["State"]["Pid"]
 
     def each(self, command):
         """Run a shell command on every host."""

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
@@ -86,6 +87,20 @@ def test_everything_is_on_the_disk_before_the_server_can_see_it_and_the_name_rig
     assert appears < position(lines, "fsync", re.escape(str(base)) + ">", last=True)
     # And the directory made for the model is on the disk too.
     assert position(lines, "mkdir", re.escape(str(base)) + '"') < appears
+
+
+def test_what_was_staged_is_on_the_disk_before_it_gets_its_name(trace, releases, tmp_path):
+    base = tmp_path / "digits"
+    staged = base / ".staging" / "3"
+    staged.mkdir(parents=True)
+    with tarfile.open(releases[3]) as tar:
+        tar.extractall(str(staged))
+    lines = trace(parameters(base, version=3, src=str(staged)))
+    appears = position(lines, "rename", re.escape(str(staged)) + '", "' + re.escape(str(base)) + '/3"')
+    for path in [*(staged / name for name in FILES), staged / "manifest.json", staged / "variables", staged]:
+        assert position(lines, "fsync", re.escape(str(path)) + ">") < appears
+    assert appears < position(lines, "fsync", re.escape(str(base)) + ">", last=True)
+    assert os.listdir(str(base)) == ["3"]
 
 
 def test_a_version_disappears_in_one_step_before_its_files_are_removed(trace, releases, tmp_path):
