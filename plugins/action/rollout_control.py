@@ -16,7 +16,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.errors import Modul
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_decision import STOP, budget, decide
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, LedgerError, known
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ControllerLock
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary, waiting
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import ARGUMENTS, DEFAULTS, root_of, settings
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves import Host, plan, within_hours
 
@@ -112,7 +112,7 @@ class ActionModule(ActionBase):
             if not re.match(re.escape(model) + r"-[0-9+]+-[0-9]{8}T[0-9]{6}Z\Z", name) or name == supersede:
                 continue
             state = states.State(Ledger(os.path.join(root, name)).read())
-            half_way = [host.name for host in state.hosts.values() if host.touched and host.status not in (states.DONE, states.ROLLED_BACK)]
+            half_way = state.half_way()
             if half_way and not _superseded(root, name):
                 raise LedgerError(
                     "The rollout %s of %s stands half way on %s. Go on with it: -e rollout_resume=%s. Or leave it, and begin this one with "
@@ -215,6 +215,25 @@ class ActionModule(ActionBase):
             self._say(sentence, bad=told["outcome"] != "done")
         return {"changed": False, "ok": told["outcome"] == "done", "msg": " ".join(told["sentences"]), "report": report(ledger.read(), state)}
 
+    # ---- apart from a rollout ----
+    def _waiting(self, args):
+        """What hosts wait for in the last rollout of each model."""
+        sentences = []
+        for _model, _ledger, state in _last_of_each(root_of(args["work_dir"])):
+            sentences += waiting(state)
+        return {"changed": False, "sentences": sentences}
+
+    def _by_hand(self, args):
+        """playbooks/rollback.yml took hosts back: the last rollout of the model shall know it."""
+        for model, ledger, state in _last_of_each(root_of(args["work_dir"])):
+            for name in args["hosts"]:
+                plan_of = (self._vars["hostvars"][name].get("model_release_rollback") or {}).get("plan", [])
+                for entry in plan_of:
+                    if entry["name"] == model and name in state.hosts and state.hosts[name].touched:
+                        ledger.append({"host": name, "step": states.ROLLBACK, "outcome": states.OK, "seconds": 0, "version": entry["to"],
+                                       "msg": "%s returned it to version %s by hand." % (_me(), entry["to"])})
+        return {"changed": False}
+
     # ---- what they share ----
     def _state(self, args):
         ledger = Ledger(args["directory"])
@@ -236,6 +255,18 @@ def _superseded(root, rollout):
             if json.loads(stream.readline().decode("utf-8") or "{}").get("supersede") == rollout:
                 return True
     return False
+
+
+def _last_of_each(root):
+    """Yield (model, Ledger, State) of the last rollout of each model."""
+    last = {}
+    for name in known(root):
+        match = re.match(r"(.+)-[0-9+]+-[0-9]{8}T[0-9]{6}Z\Z", name)
+        if match:
+            last[match.group(1)] = name
+    for model in sorted(last):
+        ledger = Ledger(os.path.join(root, last[model]))
+        yield model, ledger, states.State(ledger.read())
 
 
 def _me():

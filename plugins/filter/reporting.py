@@ -9,5 +9,5 @@ class FilterModule(object):
 
     def filters(self):
         """Return the filters by name."""
-        names = ("smoke_items", "smoke_result", "unproven_models", "smoke_summary", "picture_item", "base64_file", "status_table")
+        names = ("smoke_items", "smoke_result", "unproven_models", "smoke_summary", "picture_item", "base64_file", "status_table", "drift")
         return {name: getattr(reporting, name) for name in names}

@@ -127,3 +127,24 @@ def status_table(hosts):
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     return "\n".join(lines + ([""] + reasons if reasons else []))
+
+
+def drift(hosts):
+    """Return where hosts serve otherwise than the inventory declares, as sentences.
+
+    :param hosts: as for :func:`status_table`.
+    """
+    sentences = []
+    for host in hosts:
+        if host.get("model_server_seen") is None:
+            continue
+        for model in host["preflight_models"]:
+            labels = host["model_server_labels_now"].get(model["name"], {})
+            for label, version in sorted(model["labels"].items()):
+                if labels.get(label) != version:
+                    now = "on version %d" % labels[label] if label in labels else "nowhere"
+                    sentences.append("%s, %s: the label %s is %s, declared is version %d." % (host["inventory_hostname"], model["name"], label, now, version))
+            undeclared = sorted(set(labels) - set(model["labels"]))
+            if undeclared:
+                sentences.append("%s, %s: nobody declares the label %s." % (host["inventory_hostname"], model["name"], ", ".join(undeclared)))
+    return sentences

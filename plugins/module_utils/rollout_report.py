@@ -45,6 +45,19 @@ def summary(state: states.State) -> Dict[str, Any]:
     return {"outcome": "stopped" if state.stopped else "incomplete", "counts": counts, "sentences": sentences}
 
 
+def waiting(state: states.State) -> List[str]:
+    """Return what the hosts of a rollout wait for, as sentences; none if it is done."""
+    rollout = state.plan["rollout"]
+    sentences = []
+    for status, words in WORDS.items():
+        names = state.named(status)
+        if not names or status in (states.DONE, states.ROLLED_BACK):
+            continue
+        next_step = "a person: look at it, then begin a new rollout" if status == "failed" else "-e rollout_resume=%s" % rollout
+        sentences.append("%s, %s: %s. %s for %s." % (rollout, words, ", ".join(names), "They wait" if len(names) > 1 else "It waits", next_step))
+    return sentences
+
+
 def report(lines: Sequence[Dict[str, Any]], state: states.State) -> Dict[str, Any]:
     """Return what the page of a rollout shows.
 

@@ -123,6 +123,10 @@ class State(object):
         """Hosts that stand at one of these."""
         return [host.name for host in self.hosts.values() if host.status in statuses]
 
+    def half_way(self) -> List[str]:
+        """Hosts that the rollout has changed and neither finished nor taken back."""
+        return [host.name for host in self.hosts.values() if host.touched and host.status not in (DONE, ROLLED_BACK)]
+
     def failed(self) -> List[str]:
         """Hosts that count against the budget."""
         return [host.name for host in self.hosts.values() if host.failed]

@@ -19,8 +19,10 @@ options:
       - V(begin) waits for working hours, approval and the end of a pause before a wave.
       - V(decide) counts who failed, and says who goes on and who goes back. Sets the fact C(rollout_verdict).
       - V(end) closes the ledger, gives the lock back and returns what the report shows.
+      - V(waiting) returns what hosts wait for in the last rollout of each model, for playbooks/status.yml.
+      - V(by_hand) notes in the ledger what playbooks/rollback.yml took back.
     type: str
-    choices: [plan, begin, decide, end]
+    choices: [plan, begin, decide, end, waiting, by_hand]
     required: true
   hosts:
     description: The hosts that take part - all of them to plan, else those of the wave.
@@ -32,7 +34,7 @@ options:
     type: str
     choices: [gate, check]
   work_dir:
-    description: With O(do=plan), directory on the controller in which C(rollouts) is kept.
+    description: Directory on the controller in which C(rollouts) is kept.
     type: path
   directory:
     description: Directory of the rollout.
@@ -88,6 +90,11 @@ msg:
   description: With O(do=end), how it ended, and what to do next.
   returned: with O(do=end)
   type: str
+sentences:
+  description: With O(do=waiting), what is not finished, and how to go on.
+  returned: with O(do=waiting)
+  type: list
+  elements: str
 report:
   description: With O(do=end), what templates/reports/rollout.html.j2 shows.
   returned: with O(do=end)

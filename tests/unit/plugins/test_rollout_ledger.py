@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_decision import Budget, budget, decide
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, known
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary, waiting
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import settings
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_state import State
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves import Host, plan
@@ -293,3 +293,15 @@ def test_the_work_of_a_thousand_hosts_is_little_and_grows_with_their_number(tmp_
     assert large < 60
     # Four times the hosts: quadratic growth would be sixteen times the seconds.
     assert large < 8 * small, (small, large)
+
+
+def test_what_hosts_wait_for_is_said_until_all_are_done():
+    sentences = waiting(State(lines(*through("a"), "b stage unreachable", "c stage failed")))
+    assert [sentence.split(": ")[1] for sentence in sentences] == ["c. It waits for a person", "b. It waits for -e rollout_resume=digits-2-20261121T000000Z.",
+                                                                 "d, e. They wait for -e rollout_resume=digits-2-20261121T000000Z."]
+    assert waiting(State(lines(*(answer for host in "abcde" for answer in through(host))))) == []
+
+
+def test_only_hosts_that_were_changed_are_half_way():
+    state = State(lines(*through("a"), *through("b", "stage", "gate"), *through("c", "stage"), "d gate failed", "d rollback ok"))
+    assert state.half_way() == ["b"]

@@ -7,6 +7,7 @@ import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils import rollout_gate as gate
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.models import ModelsError, normalise
+from ansible_collections.tfleet.serving.plugins.module_utils.reporting import drift
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import rollout_configs, rollout_item
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ControllerLock, Hold
 
@@ -201,3 +202,15 @@ def test_the_release_of_a_host_is_what_it_declares():
 def test_another_version_than_the_declared_one_is_refused(wanted, hardware_class, words):
     with pytest.raises(ModelsError, match=words):
         rollout_item(models(), "digits", wanted, hardware_class)
+
+
+# ---- drift ----
+def host(labels):
+    return {"inventory_hostname": "h", "preflight_models": models()[:1], "model_server_seen": {"reachable": True}, "model_server_labels_now": {"digits": labels}}
+
+
+def test_drift_is_where_labels_are_otherwise_than_declared():
+    assert drift([host({"canary": 2, "stable": 2})]) == []
+    assert drift([host({"canary": 2, "stable": 1})]) == ["h, digits: the label stable is on version 1, declared is version 2."]
+    assert drift([host({"stable": 2, "old": 1})]) == ["h, digits: the label canary is nowhere, declared is version 2.", "h, digits: nobody declares the label old."]
+    assert drift([{"inventory_hostname": "gone"}]) == []
