@@ -1,0 +1,72 @@
+"""A part of the fleet that is away and comes back, another controller, and what must not be written down."""
+
+import os
+import pathlib
+import subprocess
+
+SECRET = "hunter2-planted-in-the-inventory"
+
+
+def test_a_part_of_the_fleet_is_unreachable_and_comes_back(fleet, asked, fault):
+    row = fault("a third of the fleet unreachable and back later", "stage")
+    # A host whose address nobody answers, as a device that is switched off.
+    fleet.own = {"h3": {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}}
+    fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2), rollout_budget_unreachable=1)
+    with asked(row):
+        output = fleet.rollout("-e", "rollout_model=half", fails=True)
+        rollout = fleet.last()
+        assert f"Go on with -e rollout_resume={rollout} when h3 can be reached" in output
+        assert [host.ask("stable") for host in fleet.hosts] == [2, 2, 1]
+        fleet.own = {"h3": {}}
+        fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2))
+        fleet.rollout("-e", "rollout_resume=" + rollout)
+    assert [host.ask("stable") for host in fleet.hosts] == [2, 2, 2]
+    assert [line["outcome"] for line in fleet.ledger(rollout) if line.get("host") == "h3"] == ["unreachable", "ok", "ok", "ok", "ok"]
+
+
+def test_too_many_unreachable_stop_it_and_take_nobody_back(fleet, asked, fault):
+    row = fault("more hosts unreachable than may be", "stage")
+    away = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    fleet.own = {"h2": away, "h3": away}
+    fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2), fleet.release(3, 2), rollout_budget_unreachable=1, rollout_rollback="all")
+    with asked(row):
+        output = fleet.rollout("-e", "rollout_model=half", fails=True)
+    assert "Not reachable: h2, h3" in output
+    # Nothing began on the canary: the decision fell before its labels moved, and it goes back with nobody.
+    assert not [line for line in fleet.ledger(fleet.last()) if line["step"] in ("promote", "check")]
+
+
+def test_another_controller_is_refused_by_the_devices_until_it_takes_over(fleet, asked, fault):
+    row = fault("a rollout of another controller where one stands half way", "gate")
+    fleet.own = {host.name: {} for host in fleet.hosts}
+    held = fleet.last()
+    assert fleet["h1"].hold()["rollout"] == held
+    fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2), fleet.release(4, 2), rollout_budget_hosts=3, tfleet_work_dir=str(fleet.root / "elsewhere"))
+    with asked(row):
+        output = fleet.rollout("-e", "rollout_model=half", fails=True)
+        assert f"This device is held by the rollout {held} to version 3" in output
+        assert f"rollout_supersede={held}" in output
+        # The two that nobody holds went on.
+        assert [host.ask("stable") for host in fleet.hosts] == [2, 4, 4]
+        fleet.rollout("-e", "rollout_model=half", "-e", "rollout_supersede=" + held)
+    assert [host.ask("stable") for host in fleet.hosts] == [4, 4, 4]
+
+
+def test_planted_secrets_are_nowhere(fleet, fault):
+    row = fault("planted secrets looked for in output, ledger, report and logs", "whole")
+    fleet.own = {host.name: {"ansible_password": SECRET, "ansible_become_password": SECRET} for host in fleet.hosts}
+    fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2), fleet.release(4, 2), fleet.release(5, "wrong"), model_release_environment={"TOKEN": SECRET},
+                  model_release_urls=[f"https://user:{SECRET}@127.0.0.1:1/releases"])
+    process = subprocess.run(fleet.argv("-e", "rollout_model=half", "-v"), cwd=str(pathlib.Path(__file__).resolve().parents[3]), env=fleet.environment(),
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert process.returncode != 0
+    places = {"output": process.stdout}
+    for directory, _names, files in os.walk(str(fleet.root)):
+        for name in files:
+            path = pathlib.Path(directory, name)
+            if path != fleet.inventory:
+                places[str(path)] = path.read_bytes().decode("utf-8", "replace")
+    row.runs = len(places)
+    found = [place for place, text in places.items() if SECRET in text]
+    assert found == []
+    assert any(place.endswith("report.html") for place in places)
