@@ -204,6 +204,40 @@ def check_fitting(folder, report):
     report["fitted"] = True
 
 
+def check_client(folder, report):
+    """What the client does with numpy and Pillow alone: suppression, decoders, preprocessing, resumable lines."""
+    from PIL import Image
+
+    from tfleet.client import boxes, decoders, lines, preprocessing
+
+    random = np.random.RandomState(3)
+    corners = random.rand(500, 2)
+    corners = np.concatenate([corners, corners + 0.1], axis=1).astype(np.float32)
+    scores = random.rand(500).astype(np.float32)
+    found = boxes.suppress(corners, scores, 500, 0.4)
+    shared = boxes.overlaps(corners[found], corners[found])
+    expect((shared[np.triu_indices(len(found), 1)] <= 0.4).all(), "boxes that overlap were chosen")
+    left = np.setdiff1d(np.arange(500), found)
+    expect((boxes.overlaps(corners[left], corners[found]).max(axis=1) > 0.4).all(), "boxes were left out for no reason")
+    soft, lowered = boxes.suppress_softly(corners, scores, 20)
+    expect(len(soft) == 20 and (np.diff(lowered) <= 0).all(), "soft suppression:", lowered)
+    anchors = decoders.ssd_anchors([[4, 4], [2, 2]])
+    raw = {"raw_boxes": np.zeros((1, len(anchors), 4), np.float32), "raw_scores": random.randn(1, len(anchors), 3).astype(np.float32)}
+    decoded = decoders.decode(raw, decoders.DEFAULTS["ssd"]._replace(anchors=anchors), (9, 9), boxes.DEFAULT)
+    expect(int(decoded["num_detections"][0]) > 0, "an SSD decoder found nothing")
+    how = preprocessing.DEFAULT._replace(size=(20, 30), fit="letterbox", colours="BGR")
+    array, placement = preprocessing.pixels(Image.new("RGB", (10, 10), "red"), [-1, -1, 3], np.dtype(np.float32), how, "x")
+    expect(array.shape == (20, 30, 3) and array[10, 15].tolist() == [0, 0, 1] and placement.width < 1, "a letterbox:", array.shape, placement)
+    path = os.path.join(folder, "lines.jsonl")
+    with lines.Lines(path, "jsonl", "m") as output:
+        output.write([{"image": "a", "model": "m"}])
+    with open(path, "a") as stream:
+        stream.write('{"image": "to')
+    with lines.Lines(path, "jsonl", "m") as output:
+        expect(output.done == {"a"}, "done:", output.done)
+    report["client"] = {"chosen": len(found), "pillow": Image.__version__, "numpy": np.__version__}
+
+
 def free_port():
     listener = socket.socket()
     try:
@@ -274,6 +308,7 @@ def main():
             check_other_sources(folder, report)
             check_variants(folder, dest, report)
             check_fitting(folder, report)
+            check_client(folder, report)
             check_server(folder, dest, report)
         except StepError as error:
             report.update(ok=False, msg=str(error))

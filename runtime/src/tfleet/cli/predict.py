@@ -4,7 +4,7 @@ import argparse
 import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from tfleet.cli import asking, pictures
+from tfleet.cli import asking, pictures, preparing
 
 HELP = "Send requests to a model server and check the answers: golden examples, pictures, or values."
 
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-map", metavar="FILE", help="class names: JSON, one name a line, or an Object Detection pbtxt")
     parser.add_argument("--min-score", type=float, default=0.5, help="hide objects below this score (default: %(default)g)")
     parser.add_argument("--top-k", type=asking.positive, default=3, metavar="N", help="best classes to tell of each picture (default: %(default)d)")
+    preparing.add_arguments(parser)
     pictures.add_arguments(parser)
 
 
