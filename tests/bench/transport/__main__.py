@@ -86,7 +86,7 @@ class Bench:
         command = ["ansible-playbook", "-i", str(self.hosts.folder / "hosts.yml"), "-f", "32", str(playbook)]
         for name, value in given.items():
             command += ["-e", "%s=%s" % (name, value)]
-        env = dict(os.environ, ANSIBLE_PIPELINING="1", ANSIBLE_CONFIG=os.path.join(harness.ROOT, "ansible.cfg"), ANSIBLE_HOME=os.path.join(harness.ROOT, ".ansible"))
+        env = dict(os.environ, ANSIBLE_CONFIG=os.path.join(harness.ROOT, "ansible.cfg"), ANSIBLE_HOME=os.path.join(harness.ROOT, ".ansible"))
         before = self.hosts.egress()
         seconds, _memory, cpu, _out = harness.run_process(command, env)
         return seconds, self.hosts.egress() - before, cpu
