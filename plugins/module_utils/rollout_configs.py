@@ -7,6 +7,7 @@
     stable   every declared label on it
     final    the declared policy, as site.yml would write it
     alone    only the new version, no labels: the exchange on a device that cannot hold both
+    moved    only the new version, every declared label on it: the end of an exchange
     back     only the versions that had labels, no labels: the way back from an exchange
 """
 import os
@@ -17,8 +18,6 @@ from ansible_collections.tfleet.serving.plugins.module_utils.models import Model
 
 FIRST_LABEL = "canary"
 PROVEN_LABEL = "stable"
-# Labels that were never moved together would leave nobody to ask.
-STEPS = ("bridge", "canary", "stable", "final", "alone", "back")
 
 
 def rollout_item(models: Sequence[Dict[str, Any]], name: str, wanted: Any = None, hardware_class: str = "") -> Dict[str, Any]:
@@ -97,6 +96,7 @@ def rollout_configs(models: Sequence[Dict[str, Any]], seen: Dict[str, Any], item
         "stable": step(item["labels"], together),
         "final": step(item["labels"], item["policy"]),
         "alone": step({}, _specific([new])),
+        "moved": step(item["labels"], _specific([new])),
         "back": step({}, _specific(pointed or [new])),
     }
 

@@ -94,41 +94,48 @@ class RolloutDevice(object):
         health = self.health()
         old = held["before"]["labels"].get(PROVEN_LABEL) or next(iter(sorted(set(seen["available"]) - {self.version}, reverse=True)), None)
         exchange = self._needs_exchange(seen, old)
-        interruption = None
         self._put_in_place()
         if exchange:
-            interruption = self._exchange(configs)
-        elif self.version not in seen["available"]:
+            return self._exchange(configs, held, health)
+        if self.version not in seen["available"]:
             # Where the declared policy does not load both, one that names them does; else the server finds the version by itself.
             self.changed |= self.server.configure(configs["bridge"])
         self._wait(self.version)
-        result = self._measure(None if exchange else old, health)
-        result["interruption_seconds"] = interruption
-        return result
+        return self._measure(old, health)
 
     def _needs_exchange(self, seen, old):
         if self.version in seen["available"] or old is None or not self.params["memory_factor"]:
             return False
         files = self.params["release_bytes"]
         needed = judge.memory_needed(files, self.params["memory_factor"])
-        available = memory_bytes(PROC, "MemAvailable")
+        available = memory_bytes(self.params["roots"].get("proc", PROC), "MemAvailable")
         if available >= needed:
             return False
+        short = ("%s of memory are available, and version %d needs about %s beside version %d (%s of files x rollout_memory_factor)."
+                 % (human(available), self.version, human(needed), old, human(files)))
         if not self.params["exchange_seconds"]:
-            raise StepError("%s of memory are available, and version %d needs about %s beside version %d (%s of files x rollout_memory_factor). Free some, or "
-                            "allow an interruption: rollout_exchange_seconds says how long this device may be without the model."
-                            % (human(available), self.version, human(needed), old, human(files)))
+            raise StepError("%s Free some, or allow an interruption: rollout_exchange_seconds says how long the device may be without it." % short)
+        if self.params["policy"] != {"latest": {"num_versions": 1}}:
+            raise StepError("%s An exchange would do, but the declared policy loads both in the end: declare {latest: {num_versions: 1}} for this device." % short)
         return True
 
-    def _exchange(self, configs):
+    def _exchange(self, configs, held, health):
+        """The new version instead of the old one: the label comes back as soon as the new one is proven, or the old one is."""
         begin = time.time()
-        self.changed |= self.server.configure(configs["alone"])
         try:
-            self.server.wait(self.model, self.version, self.params["exchange_seconds"])
-            return round(time.time() - begin, 1)
-        except RuntimeFailure as failure:
-            raise StepError("Version %d was not AVAILABLE within the %d seconds that this device may be without the model (rollout_exchange_seconds): %s"
-                            % (self.version, self.params["exchange_seconds"], failure)) from failure
+            self.changed |= self.server.configure(configs["alone"])
+            try:
+                self.server.wait(self.model, self.version, self.params["exchange_seconds"])
+            except RuntimeFailure as failure:
+                raise StepError("Version %d was not AVAILABLE within the %d seconds that this device may be without the model (rollout_exchange_seconds): %s"
+                                % (self.version, self.params["exchange_seconds"], failure)) from failure
+            measured = self._measure(None, health)
+            self.changed |= self.server.configure(configs["moved"])
+        except ModuleError:
+            self._labels_back(held["before"], held["before"]["labels"])
+            raise
+        self.hold.note(exchanged=True)
+        return dict(measured, interruption_seconds=round(time.time() - begin, 1))
 
     def _wait(self, version):
         try:
@@ -173,12 +180,14 @@ class RolloutDevice(object):
     # ---- promote ----
     def promote(self):
         """Move the label canary, and when it answers, all others. A label can only point to what is loaded, so these are two steps."""
-        self._own_hold()
+        held = self._own_hold()
         configs, golden = self.params["configs"], self._golden(self.version)
-        if FIRST_LABEL in self.params["labels"]:
-            self.changed |= self.server.configure(configs["canary"])
-            self._ask("the label %s" % FIRST_LABEL, golden, label=FIRST_LABEL)
-        self.changed |= self.server.configure(configs["stable"])
+        # After an exchange they have moved, and the old version has no room beside the new one.
+        if not held.get("exchanged"):
+            if FIRST_LABEL in self.params["labels"]:
+                self.changed |= self.server.configure(configs["canary"])
+                self._ask("the label %s" % FIRST_LABEL, golden, label=FIRST_LABEL)
+            self.changed |= self.server.configure(configs["stable"])
         asked = {}
         for label in self._moved():
             asked[label] = self._ask("the label %s" % label, golden, label=label)["p50"]

@@ -57,6 +57,10 @@ options:
     description: Labels of the model as the inventory declares them.
     type: dict
     default: {}
+  policy:
+    description: Version policy of the model as the inventory declares it.
+    type: dict
+    default: {}
   keep:
     description: How many of the newest versions stay on the host when all is well.
     type: int
@@ -254,6 +258,7 @@ def main():
             version={"type": "int", "required": True},
             base_path={"type": "path", "required": True},
             labels={"type": "dict", "default": {}},
+            policy={"type": "dict", "default": {}},
             keep={"type": "int", "default": 0},
             manifest_sha256={"type": "str", "default": ""},
             release_bytes={"type": "int", "default": 0},

@@ -170,6 +170,7 @@ def test_a_version_between_does_not_push_the_served_one_out():
 
 def test_an_exchange_has_one_version_at_a_time_and_no_label_meanwhile():
     assert step("alone")[:2] == ({"digits": {}, "faces": {"stable": 4}}, {"specific": {"versions": [2]}})
+    assert step("moved")[:2] == ({"digits": {"canary": 2, "stable": 2}, "faces": {"stable": 4}}, {"specific": {"versions": [2]}})
     assert step("back")[1] == {"specific": {"versions": [1]}}
 
 
@@ -206,11 +207,13 @@ def test_another_version_than_the_declared_one_is_refused(wanted, hardware_class
 
 # ---- drift ----
 def host(labels):
-    return {"inventory_hostname": "h", "preflight_models": models()[:1], "model_server_seen": {"reachable": True}, "model_server_labels_now": {"digits": labels}}
+    return {"inventory_hostname": "h", "preflight_models": models()[:1], "model_server_seen": {"reachable": True},
+            "model_server_labels_now": {"digits": labels}}
 
 
 def test_drift_is_where_labels_are_otherwise_than_declared():
     assert drift([host({"canary": 2, "stable": 2})]) == []
     assert drift([host({"canary": 2, "stable": 1})]) == ["h, digits: the label stable is on version 1, declared is version 2."]
-    assert drift([host({"stable": 2, "old": 1})]) == ["h, digits: the label canary is nowhere, declared is version 2.", "h, digits: nobody declares the label old."]
+    assert drift([host({"stable": 2, "old": 1})]) == [
+        "h, digits: the label canary is nowhere, declared is version 2.", "h, digits: nobody declares the label old."]
     assert drift([{"inventory_hostname": "gone"}]) == []

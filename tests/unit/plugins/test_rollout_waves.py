@@ -59,7 +59,8 @@ def test_small_waves_touch_many_sites():
 
 @pytest.mark.parametrize(("canary", "wish", "words"), [
     (["h1", "h1"], [1], "twice"), (["strange"], [1], "strange"), ("first", [1], "one_of_each_class"), ([], [], "empty"),
-    ([], ["half"], "rollout_waves: 'half'"), ([], [0], "no hosts"), ([], ["0%"], "no hosts"), ([], [-1], "neither"), ([], ["101%"], "neither"), ([], [True], "neither"), ([], [1.5], "neither"),
+    ([], ["half"], "rollout_waves: 'half'"), ([], [0], "no hosts"), ([], ["0%"], "no hosts"), ([], [-1], "neither"),
+    ([], ["101%"], "neither"), ([], [True], "neither"), ([], [1.5], "neither"),
 ])
 def test_wishes_that_make_no_waves_are_refused(canary, wish, words):
     with pytest.raises(ModuleError, match=words):

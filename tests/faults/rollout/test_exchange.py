@@ -1,0 +1,41 @@
+"""A device that cannot hold two versions: refused, or exchanged with an interruption that is short and announced."""
+
+ONE = {"latest": {"num_versions": 1}}
+
+
+def declare(fleet, tmp_path, *releases, **more):
+    """h1 tells of one KiB of memory; the others have room."""
+    (tmp_path / "meminfo").write_text("MemTotal: 4 kB\nMemAvailable: 1 kB\n")
+    fleet.own = {host.name: {} for host in fleet.hosts}
+    models = [{"name": "half", "keep": 5, "policy": ONE, "releases": [fleet.release(1, 1, 1), *releases]}]
+    fleet.own["h1"] = {"jetson_facts_proc_root": str(tmp_path), "tfleet_models": models}
+    fleet.declare(fleet.release(1, 1, 1), *releases, **more)
+
+
+def test_without_leave_the_old_version_stays(fleet, asked, fault, tmp_path):
+    row = fault("no memory for two versions, no exchange allowed", "gate")
+    declare(fleet, tmp_path, fleet.release(2, 2))
+    with asked(row):
+        output = fleet.rollout("-e", "rollout_model=half", fails=True)
+    assert "rollout_exchange_seconds says how long" in output
+    assert [host.ask("stable") for host in fleet.hosts] == [1, 1, 1]
+
+
+def test_a_wrong_version_is_exchanged_back_at_once(fleet, asked, fault, tmp_path):
+    row = fault("no memory for two versions, and the new one is wrong", "gate")
+    declare(fleet, tmp_path, fleet.release(3, "wrong"), rollout_exchange_seconds=30)
+    with asked(row, may_fail=["h1"]):
+        fleet.rollout("-e", "rollout_model=half", fails=True)
+    assert [host.ask("stable") for host in fleet.hosts] == [1, 1, 1]
+    assert fleet["h1"].versions() == [1]
+
+
+def test_an_exchange_is_short_and_told(fleet, asked, fault, tmp_path):
+    row = fault("no memory for two versions, exchanged", "gate")
+    declare(fleet, tmp_path, fleet.release(4, 2), rollout_exchange_seconds=30)
+    with asked(row, may_fail=["h1"]):
+        fleet.rollout("-e", "rollout_model=half")
+    assert [host.ask("stable") for host in fleet.hosts] == [4, 4, 4]
+    (line,) = [line for line in fleet.ledger(fleet.last()) if line.get("host") == "h1" and line["step"] == "gate"]
+    assert 0 < line["detail"]["interruption_seconds"] < 30
+    row.note += " Without the model for %s s." % line["detail"]["interruption_seconds"]
