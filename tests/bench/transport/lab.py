@@ -129,7 +129,8 @@ def run(*words):
 
 def tools():
     """Fail early, by name, where something is missing."""
-    missing = [name for name in ("docker", "tc", "nsenter", "ssh", "rsync") if shutil.which(name) is None]
+    missing = [name for name in ("tc", "nsenter", "ssh", "rsync", "zstd") if shutil.which(name) is None]
     if missing or os.geteuid() != 0:
-        raise SystemExit("This benchmark shapes links of containers: it needs root and %s. apt-get install docker.io iproute2 util-linux openssh-client rsync"
-                         % ", ".join(missing or ["nothing else"]))
+        raise SystemExit("Links of containers are shaped here, which needs root%s. apt-get install iproute2 util-linux openssh-client rsync zstd"
+                         % (" and " + ", ".join(missing) if missing else ""))
+    run("molecule/shared/test_hosts", "engine")
