@@ -53,12 +53,11 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 	find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +
 
 ##@ Test
-# Two lanes of about the same length: what calls Python, and what calls Ansible.
-SUITES := lint:240 unit:1080 due-tftrt:360 conformance:720 faults:300
-PLAYBOOK_SUITES := molecule:1500 test-demo:720 test-conversion:720 test-legacy:480
+# Two at a time, the longest first.
+SUITES := molecule:1500$(MORE_SUITES) unit:1080 test-demo:720 conformance:720 test-conversion:720 due-tftrt:360 test-legacy:480 faults:300 lint:240
 .PHONY: test setup-test lint unit conformance test-demo test-conversion molecule faults test-legacy test-tftrt test-hardware test-arm64 bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
-	@tools/run_suites $(SUITES) // $(PLAYBOOK_SUITES) $(MORE_SUITES)
+	@tools/run_suites $(SUITES)
 
 setup-test: $(TEST_STAMP) ## Add what the tests need to .venv
 
