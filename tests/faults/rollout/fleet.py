@@ -170,7 +170,7 @@ class Fleet:
 
     def declare(self, *releases, **variables):
         """Write the inventory: these releases for every host that has none of its own."""
-        hosts = {host.name: {**host.variables(), **self.own[host.name]} for host in self.hosts}
+        hosts = {host.name: {**host.variables(), **self.own.get(host.name, {})} for host in self.hosts}
         shared = {"tfleet_source_root": str(CHECKOUT), "tfleet_work_dir": str(self.work), "model_server_backend": "embedded", "tfleet_runtime": str(TFLEET),
                   "tfleet_models": [{"name": "half", "keep": 5, "releases": list(releases)}], "rollout_soak_seconds": 1, "rollout_site_share": 100,
                   "rollout_latency_slack_ms": 150, "rollout_canaries": ["h1"], "rollout_waves": ["100%"], "rollout_rounds": 4, **variables}

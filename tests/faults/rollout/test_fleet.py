@@ -17,7 +17,7 @@ def test_a_part_of_the_fleet_is_unreachable_and_comes_back(fleet, asked, fault):
         rollout = fleet.last()
         assert f"Go on with -e rollout_resume={rollout} when h3 can be reached" in output
         assert [host.ask("stable") for host in fleet.hosts] == [2, 2, 1]
-        fleet.own = {"h3": {}}
+        fleet.own = {}
         fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2))
         fleet.rollout("-e", "rollout_resume=" + rollout)
     assert [host.ask("stable") for host in fleet.hosts] == [2, 2, 2]
@@ -38,7 +38,7 @@ def test_too_many_unreachable_stop_it_and_take_nobody_back(fleet, asked, fault):
 
 def test_another_controller_is_refused_by_the_devices_until_it_takes_over(fleet, asked, fault):
     row = fault("a rollout of another controller where one stands half way", "gate")
-    fleet.own = {host.name: {} for host in fleet.hosts}
+    fleet.own = {}
     held = fleet.last()
     assert fleet["h1"].hold()["rollout"] == held
     fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2), fleet.release(4, 2), rollout_budget_hosts=3, tfleet_work_dir=str(fleet.root / "elsewhere"))

@@ -85,7 +85,7 @@ def test_a_host_that_hangs_for_ever_and_the_budget_in_wave_2(fleet, asked, fault
     hanging, flag = tmp_path / "python", tmp_path / "hang"
     hanging.write_text(f'#!/bin/sh\n[ -e {flag} ] && exec sleep 600\nexec {sys.executable} "$@"\n')
     hanging.chmod(hanging.stat().st_mode | stat.S_IXUSR)
-    fleet.own = {**fleet.own, "h3": {"ansible_python_interpreter": str(hanging)}}
+    fleet.own = {"h3": {"ansible_python_interpreter": str(hanging)}}
     fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2), fleet.release(7, 2), rollout_step_seconds=25, rollout_rollback="all")
     with asked(row):
         process = fleet.start("-e", "rollout_model=half")
@@ -110,7 +110,6 @@ def test_a_host_that_hangs_for_ever_and_the_budget_in_wave_2(fleet, asked, fault
 def test_the_server_is_killed_while_it_loads(fleet, asked, fault):
     row = fault("kill -9 of the model server during load", "gate")
     fleet.own = {}
-    fleet.own = {host.name: {} for host in fleet.hosts}
     fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2), fleet.release(8, 2), rollout_load_seconds=30)
     with asked(row, may_fail=["h1"]):
         process = fleet.start("-e", "rollout_model=half")
