@@ -39,7 +39,7 @@ DEFAULTS: Dict[str, Any] = OrderedDict([
 # rollout_site is a host's own: where it stands.
 ARGUMENTS = ("rollout_site", "rollout_model", "rollout_version", "rollout_resume", "rollout_supersede")
 # What the playbook itself sets.
-_OWN = ("rollout_step", "rollout_item", "rollout_release", "rollout_seen", "rollout_control", "rollout_verdict",
+_OWN = ("rollout_step", "rollout_item", "rollout_seen", "rollout_control", "rollout_verdict",
         "rollout_settings", "rollout_end", "rollout_waiting")
 
 
