@@ -180,7 +180,9 @@ class Fleet:
         return [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.inventory), "playbooks/%s.yml" % playbook, *more]
 
     def environment(self):
-        return {**os.environ, "NO_COLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "PATH": "%s:%s" % (pathlib.Path(sys.executable).parent, os.environ["PATH"])}
+        # With skipped hosts shown, the name of a task is printed when it begins, and not when its first host is done.
+        return {**os.environ, "NO_COLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true",
+                "PATH": "%s:%s" % (pathlib.Path(sys.executable).parent, os.environ["PATH"])}
 
     def start(self, *more, playbook="rollout"):
         """Begin a playbook; in a session of its own, as a terminal would."""
