@@ -73,11 +73,7 @@ class Bench:
         self.hosts.each("rm -rf /srv/models /srv/arrived.tar /srv/variables /srv/saved_model.pb; mkdir -p /srv/models/weights")
         if version == 1:
             return
-        for name in self.hosts.hosts:
-            if archive:
-                lab.docker("cp", str(self.folder / "weights-1.tar"), name + ":/srv/arrived.tar")
-            else:
-                lab.docker("cp", str(self.folder / "in-place"), name + ":/srv/models/weights/1")
+        self.hosts.each("cp /releases/weights-1.tar /srv/arrived.tar" if archive else "cp -r /releases/in-place /srv/models/weights/1")
 
     def play(self, playbook, version, **variables):
         """Run a playbook for a version; returns (seconds, bytes from the controller, the controller's CPU seconds)."""
@@ -119,7 +115,7 @@ def measure(folder, count, rounds, with_peers, ours, note):
 
     :param ours: whether tfleet's transports run, or the peers alone.
     """
-    with lab.Lab(folder / "lab", count, RATE) as hosts:
+    with lab.Lab(folder / "lab", count, RATE, releases=folder, memory=True) as hosts:
         server = subprocess.Popen([sys.executable, os.path.join(harness.ROOT, "tests", "unit", "plugins", "range_server.py"), str(folder),
                                    str(PORT), hosts.gateway])
         try:

@@ -2,6 +2,7 @@
 
 Each host's link is shaped in both directions where it meets the network's bridge; the controller's, where its packets enter the bridge. So
 what all hosts together get from the controller is limited, as it is by the cable of a real one, and what it sends is counted there.
+With ``memory`` the hosts' /srv is memory: real ones have a disk each, these would all flush to the one of this machine.
 """
 import json
 import os
@@ -17,7 +18,8 @@ BURST = "256kb"
 class Lab:
     """``count`` hosts, called ``<prefix>-1`` and so on; a context manager."""
 
-    def __init__(self, folder, count, rate="100mbit", prefix="tfleet-link"):
+    def __init__(self, folder, count, rate="100mbit", prefix="tfleet-link", releases=None, memory=False):
+        self.more = (["-v", "%s:/releases:ro" % releases] if releases else []) + (["--tmpfs", "/srv:exec,size=2g"] if memory else [])
         self.folder, self.count, self.rate, self.prefix = pathlib.Path(folder), count, rate, prefix
         self.hosts = {}
         self.bridge = None
@@ -36,7 +38,7 @@ class Lab:
         start = "mkdir -p /run/sshd /root/.ssh; echo '%s' > /root/.ssh/authorized_keys; ssh-keygen -A -q; exec /usr/sbin/sshd -D -e" % public
         for number in range(1, self.count + 1):
             name = "%s-%d" % (self.prefix, number)
-            docker("run", "-d", "--name", name, "--hostname", name, "--network", self.prefix + "-net", IMAGE, "sh", "-c", start)
+            docker("run", "-d", "--name", name, "--hostname", name, "--network", self.prefix + "-net", *self.more, IMAGE, "sh", "-c", start)
         for number in range(1, self.count + 1):
             name = "%s-%d" % (self.prefix, number)
             found = json.loads(docker("inspect", name))[0]

@@ -76,7 +76,7 @@ def hosts(folder):
     if os.geteuid() != 0 or importlib.util.find_spec("libtorrent") is None:
         pytest.fail("These tests shape the links of containers and run a swarm: they need root, Docker, and libtorrent beside Ansible (make setup-test).")
     lab.tools()
-    with lab.Lab(folder / "lab", HOSTS, "20mbit", "tfleet-fault") as running:
+    with lab.Lab(folder / "lab", HOSTS, "20mbit", "tfleet-fault", folder) as running:
         running.each("useradd -m deploy; echo 'deploy ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/deploy; "
                      "mkdir /home/deploy/.ssh; cp /root/.ssh/authorized_keys /home/deploy/.ssh/; chown -R deploy /home/deploy/.ssh")
         yield running

@@ -32,11 +32,10 @@ def wait_for(condition, seconds=60):
         time.sleep(0.1)
 
 
-def assert_whole(hosts, folder, version):
+def assert_whole(hosts, version):
     """What model_version has put in place is what was built."""
     for host in hosts:
-        lab.docker("cp", str(folder / "tree" / str(version) / "weights"), host + ":/tmp/expected")
-        lab.docker("exec", host, "cmp", "/tmp/expected", "/srv/models/weights/%d/weights" % version)
+        lab.docker("exec", host, "cmp", "/releases/tree/%d/weights" % version, "/srv/models/weights/%d/weights" % version)
 
 
 def assert_nobody_is_left(hosts):
@@ -62,7 +61,7 @@ def test_rsync_as_root_and_by_sudo_sends_the_difference(fault, hosts, folder, pl
     become = ["-e", "ansible_user=deploy", "-e", "ansible_become=true"] if user == "deploy" else []
     play(1, "push", *become, limit="tfleet-fault-1")
     play(2, "push", *become, limit="tfleet-fault-1")
-    assert_whole(["tfleet-fault-1"], folder, 2)
+    assert_whole(["tfleet-fault-1"], 2)
     assert result(folder)["bytes_sent"] < 300000
     mine.runs, mine.note = 1, "the update of 0.1 MB sent %d bytes" % result(folder)["bytes_sent"]
 
@@ -76,10 +75,10 @@ def test_without_rsync_packed_copies_do_it_and_a_killed_run_is_not_lost(fault, h
         wait_for(lambda: staged_bytes("tfleet-fault-1") > 6000000)
         kill_tree(process)
         play(1, "push", *sudo, limit="tfleet-fault-1")
-        assert_whole(["tfleet-fault-1"], folder, 1)
+        assert_whole(["tfleet-fault-1"], 1)
         assert result(folder)["bytes_reused"] > 4000000
         play(2, "push", *sudo, limit="tfleet-fault-1")
-        assert_whole(["tfleet-fault-1"], folder, 2)
+        assert_whole(["tfleet-fault-1"], 2)
         assert result(folder)["bytes_sent"] < 1000000
     finally:
         lab.docker("exec", "tfleet-fault-1", "mv", "/usr/bin/rsync.away", "/usr/bin/rsync")
@@ -105,7 +104,7 @@ def test_a_link_that_is_cut_and_restored_costs_the_time_it_was_cut(fault, hosts,
         time.sleep(8)
     out = process.communicate(timeout=120)[0]
     assert process.returncode == 0, out[-3000:]
-    assert_whole(["tfleet-fault-1"], folder, 1)
+    assert_whole(["tfleet-fault-1"], 1)
     assert result(folder)["bytes_sent"] < 1.2 * SIZE
     mine.runs, mine.note = 1, "%d bytes sent for %d" % (result(folder)["bytes_sent"], SIZE)
 
@@ -116,7 +115,7 @@ def test_a_swarm_survives_lost_packets_and_leaves_nobody_behind(fault, hosts, fo
         for host in hosts.hosts:
             stack.enter_context(rule(hosts, host, "-m", "statistic", "--mode", "random", "--probability", "0.02", "-j", "DROP"))
         play(1, "swarm")
-    assert_whole(hosts.hosts, folder, 1)
+    assert_whole(hosts.hosts, 1)
     assert_nobody_is_left(hosts)
     mine.runs, mine.note = len(hosts.hosts), "all whole"
 
@@ -128,11 +127,11 @@ def test_a_device_that_dies_in_the_swarm_goes_on_where_it_was(fault, hosts, fold
     lab.docker("kill", "tfleet-fault-2")
     out = process.communicate(timeout=240)[0]
     assert process.returncode != 0, out[-2000:]
-    assert_whole([host for host in hosts.hosts if host != "tfleet-fault-2"], folder, 1)
+    assert_whole([host for host in hosts.hosts if host != "tfleet-fault-2"], 1)
     lab.docker("start", "tfleet-fault-2")
     hosts._answering()
     play(1, "swarm")
-    assert_whole(hosts.hosts, folder, 1)
+    assert_whole(hosts.hosts, 1)
     assert result(folder, "tfleet-fault-2")["bytes_reused"] > 2000000
     mine.runs, mine.note = 1, "used %d bytes of before" % result(folder, "tfleet-fault-2")["bytes_reused"]
 
@@ -144,7 +143,7 @@ def test_a_killed_controller_leaves_no_peer_behind(fault, hosts, folder, start, 
     kill_tree(process)
     wait_for(lambda: "tfleet-peer" not in lab.docker("exec", "tfleet-fault-1", "ps", "-eo", "args"), 40)
     play(1, "swarm")
-    assert_whole(hosts.hosts, folder, 1)
+    assert_whole(hosts.hosts, 1)
     assert_nobody_is_left(hosts)
     mine.runs, mine.note = 1, "the peers ended by themselves, and the next run went on"
 
@@ -180,7 +179,7 @@ def test_a_host_without_libtorrent_gets_it_all_the_same(fault, hosts, folder, pl
         play(1, "auto")
     finally:
         lab.docker("exec", "tfleet-fault-3", "sh", "-c", "mv /root/libtorrent* /usr/lib/python3/dist-packages/")
-    assert_whole(hosts.hosts, folder, 1)
+    assert_whole(hosts.hosts, 1)
     assert result(folder, "tfleet-fault-1")["transport"] == "swarm"
     other = result(folder, "tfleet-fault-3")
     assert other["transport"] == "push"
