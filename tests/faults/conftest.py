@@ -55,11 +55,16 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_sessionfinish(session):
-    rows = [one.row() for one in session.config.stash[_tried]]
+    rows = {(one.name, one.phase): one.row() for one in session.config.stash[_tried]}
     if rows:
         os.makedirs(os.path.dirname(REPORT), exist_ok=True)
+        # What an earlier run of another part tried stays.
+        earlier = {}
+        if os.path.exists(REPORT):
+            with open(REPORT) as report:
+                earlier = {(row["fault"], row["phase"]): row for row in json.load(report)}
         with open(REPORT, "w") as report:
-            json.dump(rows, report, indent=2)
+            json.dump(list({**earlier, **rows}.values()), report, indent=2)
             report.write("\n")
 
 
