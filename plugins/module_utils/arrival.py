@@ -154,7 +154,9 @@ class Arrival(object):
         make_directories(os.path.dirname(path), 0o700)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            os.pwrite(descriptor, data, number * self.block)
+            # On a disk that is nearly full, a part may be written without an error.
+            if os.pwrite(descriptor, data, number * self.block) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         finally:
             os.close(descriptor)
         return True
