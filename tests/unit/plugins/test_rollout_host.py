@@ -1,0 +1,136 @@
+"""The steps of a rollout on one device, against a real model server: each twice, because each may be killed and done again."""
+
+import hashlib
+import json
+import shutil
+
+import pytest
+from ansible_collections.tfleet.serving.plugins.module_utils.durable import sha256_file
+from ansible_collections.tfleet.serving.plugins.module_utils.release_archive import open_release
+from ansible_collections.tfleet.serving.tests.unit.plugins import serving_tools
+
+LABELS = {"canary": 1, "stable": 1}
+
+
+class Device:
+    """A device that serves version 1 of digits, and the steps that bring version 2 to it."""
+
+    def __init__(self, root, runtime, run_module):
+        self.base, self.config = root / "digits", root / "model.config"
+        self.run_module, self.runtime, self.root = run_module, runtime, root
+        serving_tools.deploy(runtime, self.base, 1)
+        (self.base / ".golden/1").mkdir(parents=True)
+        shutil.copy(serving_tools.GOLDEN % 1, self.base / ".golden/1/golden.npz")
+        serving_tools.write_config(self.config, self.base, LABELS)
+        self.golden = serving_tools.GOLDEN % 2
+        self.address = None
+        # As the controller's look tells it: a label that has moved stays where it is.
+        self.stable = 1
+
+    def text(self, **labels):
+        path = self.root / "text"
+        serving_tools.write_config(path, self.base, labels)
+        return path.read_text()
+
+    def step(self, name, **more):
+        archive = serving_tools.release(self.runtime, 2)
+        release = open_release(archive)
+        manifest = hashlib.sha256(release.content).hexdigest()
+        release.close()
+        return self.run_module(
+            "rollout_host", runtime=self.runtime, step=name, rollout="digits-2-x", by="me@here", model="digits", version=2, base_path=str(self.base),
+            labels={"canary": 2, "stable": 2}, policy={"all": {}}, manifest_sha256=manifest, release_bytes=1, addresses=[self.address],
+            config_file=str(self.config), companions={"golden.npz": sha256_file(self.golden)}, settings={"rollout_latency_slack_ms": 5000, "rollout_rounds": 1},
+            configs={"bridge": self.text(**LABELS), "alone": self.text(), "moved": self.text(canary=2, stable=2), "back": self.text(),
+                     "canary": self.text(canary=2, stable=self.stable), "stable": self.text(canary=2, stable=2), "final": self.text(canary=2, stable=2)}, **more)
+
+    def gate(self, **more):
+        seen = self.step("look")
+        assert not seen.get("failed"), seen
+        return self.step("gate", **dict({"seen": seen, "src": serving_tools.release(self.runtime, 2), "arrived": {"golden.npz": self.golden}}, **more))
+
+    def labels(self):
+        return json.loads((self.base / ".rollout.json").read_text())["before"]["labels"] if (self.base / ".rollout.json").exists() else None
+
+
+@pytest.fixture
+def device(tmp_path, tfleet_runtime, run_module):
+    made = Device(tmp_path, tfleet_runtime, run_module)
+    with serving_tools.server(tfleet_runtime, tmp_path, made.config) as address:
+        made.address = address
+        yield made
+
+
+def test_a_version_goes_through_all_steps_and_each_can_be_done_again(device):
+    look = device.step("look")
+    assert (look["there"], look["missing"], look["versions"], look["available"], look["labels"]) == (False, ["golden.npz"], [1], [1], {"digits": LABELS})
+    for again in (False, True):
+        gate = device.gate()
+        assert not gate.get("failed"), gate
+        assert gate["changed"] is not again
+        assert gate["old"] == 1
+        assert len(gate["rounds"]) == 1
+        # What the device was before the first time.
+        assert device.labels() == LABELS
+    before = device.config.read_text()
+    for again in (False, True):
+        promote = device.step("promote")
+        assert (promote.get("failed", False), promote["changed"]) == (False, not again), promote
+        assert set(promote["asked"]) == {"canary", "stable"}
+        device.stable = 2
+    assert device.config.read_text() != before
+    check = device.step("check")
+    assert (check.get("failed", False), check["changed"], check["versions"]) == (False, False, [1, 2]), check
+    assert json.loads((device.base / ".rollout.json").read_text())["done"] is True
+    # A rollback of all waves reaches a device that is done.
+    for again in (False, True):
+        back = device.step("rollback", reason="another host failed")
+        assert (back.get("failed", False), back["changed"]) == (False, not again), back
+    assert device.config.read_text() == before
+    assert "another host failed" in json.loads((device.base / ".aside/2.json").read_text())["reason"]
+    assert not (device.base / "2").exists()
+
+
+def test_a_version_with_other_answers_does_not_pass_and_the_labels_stay(device, tmp_path):
+    before = device.config.read_text()
+    device.golden = serving_tools.GOLDEN % 1
+    gate = device.gate()
+    assert gate["failed"]
+    assert "differ from" in gate["msg"]
+    assert device.step("rollback")["returned_to"] == 1
+    assert device.config.read_text() == before
+    assert sorted(path.name for path in device.base.iterdir() if path.name.isdigit()) == ["1"]
+
+
+def test_what_changed_since_the_look_is_not_overwritten(device):
+    seen = device.step("look")
+    device.config.write_text(device.config.read_text() + "# somebody was here\n")
+    gate = device.step("gate", seen=seen, src=serving_tools.release(device.runtime, 2))
+    assert gate["failed"]
+    assert "changed since the rollout looked at it" in gate["msg"]
+    assert not (device.base / ".rollout.json").exists()
+
+
+@pytest.mark.parametrize("name", ["promote", "check"])
+def test_no_step_comes_before_the_gate(device, name):
+    result = device.step(name)
+    assert result["failed"]
+    assert "not held by the rollout digits-2-x" in result["msg"]
+
+
+def test_another_rollout_is_refused_before_anything_is_looked_at(device):
+    device.gate()
+    held = device.base / ".rollout.json"
+    held.write_text(held.read_text().replace("digits-2-x", "digits-2-y"))
+    assert "held by the rollout digits-2-y" in device.step("look")["msg"]
+    assert device.step("look", supersede="digits-2-y")["held"] == "digits-2-y"
+
+
+def test_a_server_that_does_not_answer_is_no_place_for_a_rollout(tmp_path, tfleet_runtime, run_module):
+    made = Device(tmp_path, tfleet_runtime, run_module)
+    made.address = "127.0.0.1:%d" % serving_tools.free_port()
+    look = made.step("look")
+    assert look["failed"]
+    assert "No model server answers" in look["msg"]
+    # A rollback leaves it the files that it shall start with.
+    assert made.step("rollback")["returned_to"] is None
