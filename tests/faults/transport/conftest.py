@@ -85,20 +85,30 @@ def hosts(folder):
 @pytest.fixture(autouse=True)
 def clean(hosts):
     """Every test begins with hosts that have nothing."""
-    hosts.each("rm -rf /srv/models")
+    # What a killed controller began, or a test that failed, may be at work still.
+    hosts.each("pkill -9 -f '[A]nsiballZ|[t]fleet-peer'; rm -rf /srv/models")
 
 
 @pytest.fixture
 def start(hosts, folder):
     """Begin to stage and place a version on hosts; returns the process."""
+    processes = []
+
     def run(version, transport, *more, limit="all"):
         for path in folder.glob("result-*.json"):
             path.unlink()
         command = [str(pathlib.Path(sys.executable).with_name("ansible-playbook")), "-i", str(hosts.folder / "hosts.yml"), "--limit", limit,
                    str(folder / "play.yml"), "-e", "version=%d" % version, "-e", "transport=" + transport, "-e", "folder=%s" % folder, *more]
         env = dict(os.environ, ANSIBLE_CONFIG=str(CHECKOUT / "ansible.cfg"), ANSIBLE_HOME=str(CHECKOUT / ".ansible"), NO_COLOR="1")
-        return subprocess.Popen(command, cwd=CHECKOUT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return run
+        processes.append(subprocess.Popen(command, cwd=CHECKOUT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                          stderr=subprocess.STDOUT, text=True))
+        return processes[-1]
+    yield run
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+        process.stdout.close()
 
 
 @pytest.fixture

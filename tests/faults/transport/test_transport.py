@@ -25,7 +25,7 @@ def staged_bytes(host):
     return int(done.stdout or 0) * 1024
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=180):
     end = time.time() + seconds
     while not condition():
         assert time.time() < end
@@ -41,7 +41,7 @@ def assert_whole(hosts, version):
 def assert_nobody_is_left(hosts):
     for host in hosts.hosts:
         assert "tfleet-peer" not in lab.docker("exec", host, "ps", "-eo", "args")
-    wait_for(lambda: subprocess.run(["pgrep", "-f", "swarm_peer.py"], stdout=subprocess.DEVNULL, check=False).returncode == 1, 20)
+    wait_for(lambda: subprocess.run(["pgrep", "-f", "swarm_peer.py"], stdout=subprocess.DEVNULL, check=False).returncode == 1)
 
 
 @contextlib.contextmanager
@@ -90,7 +90,6 @@ def kill_tree(process):
     children = subprocess.run(["pgrep", "-P", str(process.pid)], stdout=subprocess.PIPE, check=False).stdout.split()
     process.kill()
     process.wait()
-    process.stdout.close()
     for child in children:
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(child), signal.SIGKILL)
@@ -141,7 +140,7 @@ def test_a_killed_controller_leaves_no_peer_behind(fault, hosts, folder, start, 
     process = start(1, "swarm")
     wait_for(lambda: staged_bytes("tfleet-fault-1") > 4000000)
     kill_tree(process)
-    wait_for(lambda: "tfleet-peer" not in lab.docker("exec", "tfleet-fault-1", "ps", "-eo", "args"), 40)
+    wait_for(lambda: "tfleet-peer" not in lab.docker("exec", "tfleet-fault-1", "ps", "-eo", "args"))
     play(1, "swarm")
     assert_whole(hosts.hosts, 1)
     assert_nobody_is_left(hosts)
