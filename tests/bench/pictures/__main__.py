@@ -1,7 +1,7 @@
-"""Raw boxes and folders of pictures in the client: `make bench SUITE=pictures`, about four minutes.
+"""Raw boxes and folders of pictures in the client: `make bench SUITE=pictures`, about five minutes.
 
-Non-maximum suppression beside TensorFlow's op and a plain loop; and `tfleet predict` on a folder of JPEG files, from its start to its
-end, beside the same server asked with batches that are ready to be sent. Writes build/bench/pictures.json and .png.
+Non-maximum suppression beside TensorFlow's op and plain loops; and `tfleet predict` on a folder of JPEG files, beside the same server asked
+with batches that are ready to be sent. Writes build/bench/pictures.json and .png.
 """
 
 import json
@@ -15,7 +15,7 @@ from tests.bench.client import tfleet
 
 COUNT, SIZE = 1000, (640, 480)
 BATCH, IN_FLIGHT = 8, 2
-ROUNDS = 2
+ROUNDS = 1
 FASTER_THAN_PLAIN, OF_TENSORFLOW, OF_THE_SERVER = 20, 3, 0.9
 MODELS = """
 import sys, tensorflow as tf
@@ -26,60 +26,87 @@ models.cnn(tf, sys.argv[1] + "/cnn/1")
 
 
 def suppression():
-    """Rows in ms: beside TensorFlow (at most three times as long for 10 000 objects), and beside a plain loop."""
+    """Rows in ms: beside TensorFlow (at most three times as long for 10 000 objects), and beside two plain loops."""
     *_, out = harness.run_process([sys.executable, "-m", "tests.bench.pictures.suppression"], dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"))
     rows = []
     for measure, line in json.loads(out).items():
-        ours, theirs, plain = ([1000 * value for value in line[name]] for name in ("ours", "theirs", "plain"))
+        ours, theirs, textbook, lazy = ([1000 * value for value in line[name]] for name in ("ours", "theirs", "textbook", "lazy"))
+        name = "NMS, %s (%d kept)" % (measure, line["kept"])
         few = measure.endswith(" 100 at most")
-        name = "NMS of 10 000 boxes, %s (%d kept), beside TensorFlow" % (measure, line["kept"])
-        beside = harness.row(name, "ms", ours, theirs, None if few else OF_TENSORFLOW * statistics.median(theirs))
-        loop = harness.row("the same, beside a plain loop", "ms", ours, plain, plain[0] / FASTER_THAN_PLAIN)
-        rows += [beside, loop]
+        rows.append(harness.row(name + " | TensorFlow", "ms", ours, theirs, None if few else OF_TENSORFLOW * statistics.median(theirs)))
+        rows.append(harness.row(name + " | plain loop", "ms", ours, textbook, textbook[0] / FASTER_THAN_PLAIN))
+        rows.append(harness.row(name + " | loop over those kept", "ms", ours, lazy))
     return rows
 
 
-def folder(directory):
-    """Rows in pictures a second: a folder as a user asks it, without and with drawing, beside batches that are ready."""
+def write_pictures(folder):
+    """JPEG files that are smooth with some noise: what a photograph takes to decode."""
     import numpy as np
     from PIL import Image
 
+    os.makedirs(folder)
+    random = np.random.RandomState(1)
+    for number in range(COUNT):
+        coarse = Image.fromarray(random.randint(0, 255, (12, 16, 3)).astype(np.uint8)).resize(SIZE, Image.Resampling.BICUBIC)
+        noisy = np.clip(np.asarray(coarse) + random.normal(0, 6, (SIZE[1], SIZE[0], 1)), 0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(os.path.join(folder, "%04d.jpg" % number), quality=90)
+
+
+def folder(directory):
+    """Rows in pictures a second: a folder as a user asks it, without and with drawing, beside batches that are ready.
+
+    The server has one core and the client the other, as if they were two machines; at last both share all cores.
+    """
     from tests.bench.server.processes import Server
 
     pictures = os.path.join(directory, "pictures")
-    os.makedirs(pictures)
-    random = np.random.RandomState(1)
-    for number in range(COUNT):
-        # Smooth with some noise: what a photograph takes to decode.
-        coarse = Image.fromarray(random.randint(0, 255, (12, 16, 3)).astype(np.uint8)).resize(SIZE, Image.Resampling.BICUBIC)
-        noisy = np.clip(np.asarray(coarse) + random.normal(0, 6, (SIZE[1], SIZE[0], 1)), 0, 255).astype(np.uint8)
-        Image.fromarray(noisy).save(os.path.join(pictures, "%04d.jpg" % number), quality=90)
+    write_pictures(pictures)
     harness.run_process([sys.executable, "-c", MODELS, directory], dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"))
-    with Server(os.path.join(directory, "server"), {"cnn": os.path.join(directory, "cnn")}) as server:
-        server.wait()
-        numbers = [server.address, "cnn", pictures, str(BATCH), str(IN_FLIGHT)]
-        command = tfleet("predict", "--address", server.address, "--model", "cnn", "--image", pictures, "--timeout", "60", "--json")
-        command += ["--batch-size", str(BATCH), "--in-flight", str(IN_FLIGHT)]
+    cores = sorted(os.sched_getaffinity(0))
 
-        def asked(*options):
-            lines = os.path.join(directory, "lines.jsonl")
-            if os.path.exists(lines):
-                os.remove(lines)
-            seconds, *_, out = harness.run_process(command + ["--output", lines] + list(options))
-            assert json.loads(out)["images"]["done"] == COUNT
-            return COUNT / seconds
+    def measured(rounds, servers, clients):
+        os.sched_setaffinity(0, servers)  # what is started inherits it
+        try:
+            with Server(tempfile.mkdtemp(dir=directory) + "/server", {"cnn": os.path.join(directory, "cnn")}) as server:
+                server.wait()
+                os.sched_setaffinity(0, clients)
+                return harness.interleaved(rounds, runs(server.address, pictures, directory))
+        finally:
+            os.sched_setaffinity(0, cores)
 
-        runs = {
-            "ready": lambda: float(harness.run_process([sys.executable, "-m", "tests.bench.pictures.ready"] + numbers)[-1]),
-            "plain": asked,
-            "drawn": lambda: asked("--annotate", os.path.join(directory, "drawn")),
-        }
-        results = harness.interleaved(ROUNDS, runs)
-    target = OF_THE_SERVER * statistics.median(results["ready"])
+    apart = measured(ROUNDS, cores[:1], cores[1:])
+    shared = measured(1, cores, cores)
+    target = OF_THE_SERVER * statistics.median(apart["ready"])
+    name = "folder of 1 000 JPEG files of 640x480, MobileNetV2"
     return [
-        harness.row("folder of 1 000 JPEG files of 640x480, MobileNetV2", "pictures/s", results["plain"], results["ready"], target, True),
-        harness.row("the same, every picture drawn", "pictures/s", results["drawn"], results["ready"], None, True),
+        harness.row(name + ", client on a core of its own", "pictures/s", apart["plain"], apart["ready"], target, True),
+        harness.row("the same, every picture drawn", "pictures/s", apart["drawn"], apart["ready"], target, True),
+        harness.row(name + ", both on the same cores", "pictures/s", shared["plain"], shared["ready"], None, True),
+        harness.row("the same, every picture drawn", "pictures/s", shared["drawn"], shared["ready"], None, True),
     ]
+
+
+def runs(address, pictures, directory):
+    """{name: function}, each giving pictures a second."""
+    lines = os.path.join(directory, "lines.jsonl")
+    command = tfleet("predict", "--address", address, "--model", "cnn", "--image", pictures, "--timeout", "60", "--json", "--output", lines)
+    command += ["--batch-size", str(BATCH), "--in-flight", str(IN_FLIGHT)]
+
+    def asked(*options):
+        if os.path.exists(lines):
+            os.remove(lines)
+        *_, out = harness.run_process(command + list(options))
+        result = json.loads(out)
+        if result["images"]["done"] != COUNT:
+            raise RuntimeError(out)
+        return result["images_per_second"]
+
+    ready = [sys.executable, "-m", "tests.bench.pictures.ready", address, "cnn", pictures, str(BATCH), str(IN_FLIGHT)]
+    return {
+        "ready": lambda: float(harness.run_process(ready)[-1]),
+        "plain": asked,
+        "drawn": lambda: asked("--annotate", os.path.join(directory, "drawn")),
+    }
 
 
 def main():

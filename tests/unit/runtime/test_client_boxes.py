@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfleet.client import boxes
 from tfleet.errors import TfleetError
 
-KINDS = ("sparse", "dense", "clustered", "tied", "swapped", "degenerate", "same")
+KINDS = ("sparse", "dense", "clustered", "tied", "swapped", "degenerate", "same", "far")
 
 
 def scene(kind, seed, count=None):
@@ -26,6 +26,8 @@ def scene(kind, seed, count=None):
     if kind == "degenerate":
         made[::4, 2] = made[::4, 0]
         made[::5] = 0
+    if kind == "far":  # so far from zero that float32 has two decimals left
+        made = 0.5 * made + 1e5
     if kind == "same":
         made[:] = made[0]
     return made.astype(np.float32), scores.astype(np.float32)
