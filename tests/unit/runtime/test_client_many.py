@@ -147,7 +147,7 @@ def test_the_same_command_goes_on_and_tries_failed_pictures_again(server, bright
 
 
 def test_a_killed_run_goes_on_where_it_was(server, brightness, folder, tmp_path, capfd):
-    brightness.pause = 0.05
+    brightness.pause = 0.3
     out = tmp_path / "out.jsonl"
     command = ["--address", server.address, "--image", folder, "--output", str(out), "--batch-size", "2"]
     for _ in range(3):
@@ -402,6 +402,18 @@ def test_what_lies_ahead_is_bounded_and_an_error_ends_the_rest():
         with pytest.raises(TfleetError, match="five"):
             list(steps)
     assert max(begun) < 12
+
+
+def test_what_was_done_before_an_error_is_given_back_first():
+    def failing():
+        yield from range(5)
+        raise TfleetError("the server went away")
+
+    got = []
+    with ThreadPoolExecutor(2) as pool, pytest.raises(TfleetError, match="went away"):
+        for item in many.ordered(pool, lambda item: item, failing(), 8):
+            got.append(item)
+    assert got == [0, 1, 2, 3, 4]
 
 
 def test_the_library_looks_at_pictures_as_they_are(server, folder):

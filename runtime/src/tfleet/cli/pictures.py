@@ -9,6 +9,8 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from tfleet.cli import asking, preparing
 
 _FORMATS = ("table", "jsonl", "csv")
+_EVERY = 0.2
+"""Seconds between two times that lines are written."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,16 +113,16 @@ def _through(args: argparse.Namespace, model: Any, done: Any, output: Any) -> Di
     items, total = _items(args, done)
     tally = _Tally()
     waiting: List[Dict[str, Any]] = []
-    begin = time.monotonic()
+    begin = written = time.monotonic()
     try:
         with Progress("predicting", total, "pictures") as progress:
             for line in many.look(model, items, args.batch_size, args.in_flight, _finisher(args, model)):
                 tally.add(line)
                 waiting.append(line)
-                # What is done is safe before it becomes much.
-                if endless or len(waiting) >= args.batch_size:
+                # What is done is safe before it becomes much; but flushing to the disk takes its time too.
+                if endless or time.monotonic() - written > _EVERY:
                     output.write(waiting)
-                    waiting = []
+                    waiting, written = [], time.monotonic()
                 progress.update(tally.count, "%.1f a second" % (tally.count / max(1e-9, time.monotonic() - begin)))
     except KeyboardInterrupt:
         if not endless:

@@ -17,11 +17,16 @@ from tfleet.errors import TfleetError
 FLUSH: Any = object()
 """Among the items: nothing more comes soon, so give back what has been begun."""
 
+_END: Any = object()
+
 Failed = NamedTuple("Failed", [("name", str), ("error", str)])
 
 Outcome = Union[Seen, Failed]
 
-_THREADS = min(4, os.cpu_count() or 1)
+_DECODING = min(4, os.cpu_count() or 1)
+"""Threads that read pictures."""
+_FINISHING = 8
+"""Threads that draw them: most of their time they wait for the disk, and a disk flushes several files as fast as one."""
 _PATIENCE = 10.0
 """Seconds for which an unavailable server is asked again: a restart, or a version that takes the place of another."""
 _PAUSE = 0.5
@@ -40,40 +45,52 @@ def look(
     is a TfleetError.
     """
     size = model.rows() or batch_size
-    work, requests = ThreadPoolExecutor(_THREADS), ThreadPoolExecutor(in_flight)
-    prepared = ordered(work, lambda item: _prepared(model, item), items, _THREADS + size * in_flight)
+    pools = [ThreadPoolExecutor(count) for count in (_DECODING, in_flight, _FINISHING)]
+    decoding, requests, finishing = pools
+    prepared = ordered(decoding, lambda item: _prepared(model, item), items, _DECODING + size * in_flight)
     answers = ordered(requests, lambda batch: _answers(model, batch), batches(prepared, size), in_flight)
     try:
         outcomes = (outcome for several in answers for outcome in ([FLUSH] if several is FLUSH else several))
-        for done in ordered(work, finish, outcomes, 2 * _THREADS) if finish else outcomes:
+        for done in ordered(finishing, finish, outcomes, 2 * _FINISHING) if finish else outcomes:
             if done is not FLUSH:
                 yield done
     finally:
         # What was begun ends, what was not does not begin: an error or Ctrl-C must not wait for all that lies ahead.
         for step in (answers, prepared):
             step.close()
-        for pool in (work, requests):
+        for pool in pools:
             pool.shutdown(wait=True)
 
 
 def ordered(pool: Any, function: Callable[[Any], Any], items: Iterable[Any], ahead: int) -> Generator[Any, None, None]:
-    """function(item) of each item in order, computed in a pool, at most `ahead` of them before they are wanted."""
+    """function(item) of each item in order, computed in a pool, at most `ahead` of them before they are wanted.
+
+    If the items end in a TfleetError, those before it are given back first.
+    """
     waiting: Deque[Future] = collections.deque()
+    source = iter(items)
+    error: Optional[TfleetError] = None
     try:
-        for item in items:
-            if item is FLUSH:
-                while waiting:
-                    yield waiting.popleft().result()
-                yield FLUSH
-                continue
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > ahead:
+        while True:
+            try:
+                item = next(source, _END)
+            except TfleetError as ended:
+                error, item = ended, _END
+            if item is _END:
+                break
+            if item is not FLUSH:
+                waiting.append(pool.submit(function, item))
+            while len(waiting) > (0 if item is FLUSH else ahead):
                 yield waiting.popleft().result()
+            if item is FLUSH:
+                yield FLUSH
         while waiting:
             yield waiting.popleft().result()
     finally:
         for future in waiting:
             future.cancel()
+    if error is not None:
+        raise error
 
 
 def batches(prepared: Iterable[Any], size: int) -> Iterator[Any]:
