@@ -7,6 +7,7 @@ import shutil
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import sha256_file
 from ansible_collections.tfleet.serving.plugins.module_utils.release_archive import open_release
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import Hold
 from ansible_collections.tfleet.serving.tests.unit.plugins import serving_tools
 
 LABELS = {"canary": 1, "stable": 1}
@@ -91,8 +92,14 @@ def test_a_version_goes_through_all_steps_and_each_can_be_done_again(device):
     assert not (device.base / "2").exists()
 
 
-def test_a_version_with_other_answers_does_not_pass_and_the_labels_stay(device, tmp_path):
+def test_a_version_that_does_not_pass_leaves_the_device_as_it_was(device):
     before = device.config.read_text()
+    seen = device.step("look")
+    device.config.write_text(before + "# somebody was here\n")
+    gate = device.step("gate", seen=seen, src=serving_tools.release(device.runtime, 2))
+    assert "changed since the rollout looked at it" in gate["msg"]
+    assert not (device.base / ".rollout.json").exists()
+    device.config.write_text(before)
     device.golden = serving_tools.GOLDEN % 1
     gate = device.gate()
     assert gate["failed"]
@@ -102,35 +109,30 @@ def test_a_version_with_other_answers_does_not_pass_and_the_labels_stay(device, 
     assert sorted(path.name for path in device.base.iterdir() if path.name.isdigit()) == ["1"]
 
 
-def test_what_changed_since_the_look_is_not_overwritten(device):
-    seen = device.step("look")
-    device.config.write_text(device.config.read_text() + "# somebody was here\n")
-    gate = device.step("gate", seen=seen, src=serving_tools.release(device.runtime, 2))
-    assert gate["failed"]
-    assert "changed since the rollout looked at it" in gate["msg"]
-    assert not (device.base / ".rollout.json").exists()
+@pytest.fixture
+def unserved(tmp_path, tfleet_runtime, run_module):
+    made = Device(tmp_path, tfleet_runtime, run_module)
+    made.address = "127.0.0.1:%d" % serving_tools.free_port()
+    return made
 
 
 @pytest.mark.parametrize("name", ["promote", "check"])
-def test_no_step_comes_before_the_gate(device, name):
-    result = device.step(name)
+def test_no_step_comes_before_the_gate(unserved, name):
+    result = unserved.step(name)
     assert result["failed"]
     assert "not held by the rollout digits-2-x" in result["msg"]
 
 
-def test_another_rollout_is_refused_before_anything_is_looked_at(device):
-    device.gate()
-    held = device.base / ".rollout.json"
-    held.write_text(held.read_text().replace("digits-2-x", "digits-2-y"))
-    assert "held by the rollout digits-2-y" in device.step("look")["msg"]
-    assert device.step("look", supersede="digits-2-y")["held"] == "digits-2-y"
+@pytest.mark.parametrize("name", ["look", "rollback"])
+def test_another_rollout_is_refused_before_anything_is_done(unserved, name):
+    Hold(str(unserved.base)).take("digits-2-y", "you@there", 2, {"labels": LABELS})
+    result = unserved.step(name)
+    assert result["failed"]
+    assert "held by the rollout digits-2-y" in result["msg"]
 
 
-def test_a_server_that_does_not_answer_is_no_place_for_a_rollout(tmp_path, tfleet_runtime, run_module):
-    made = Device(tmp_path, tfleet_runtime, run_module)
-    made.address = "127.0.0.1:%d" % serving_tools.free_port()
-    look = made.step("look")
+def test_a_server_that_does_not_answer_is_no_place_for_a_rollout(unserved):
+    look = unserved.step("look")
     assert look["failed"]
     assert "No model server answers" in look["msg"]
-    # A rollback leaves it the files that it shall start with.
-    assert made.step("rollback")["returned_to"] is None
+    assert unserved.step("rollback")["returned_to"] is None
