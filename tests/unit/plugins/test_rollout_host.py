@@ -43,7 +43,8 @@ class Device:
             labels={"canary": 2, "stable": 2}, policy={"all": {}}, manifest_sha256=manifest, release_bytes=1, addresses=[self.address],
             config_file=str(self.config), companions={"golden.npz": sha256_file(self.golden)}, settings={"rollout_latency_slack_ms": 5000, "rollout_rounds": 1},
             configs={"bridge": self.text(**LABELS), "alone": self.text(), "moved": self.text(canary=2, stable=2), "back": self.text(),
-                     "canary": self.text(canary=2, stable=self.stable), "stable": self.text(canary=2, stable=2), "final": self.text(canary=2, stable=2)}, **more)
+                     "canary": self.text(canary=2, stable=self.stable),
+                     "stable": self.text(canary=2, stable=2), "final": self.text(canary=2, stable=2)}, **more)
 
     def gate(self, **more):
         seen = self.step("look")
