@@ -40,6 +40,8 @@ class ActionModule(ActionBase):
         if self._task.args["do"] == "plan":
             # A variable of the inventory may be made of others.
             self._vars.update({name: self._templar.template(self._vars[name]) for name in (*DEFAULTS, *ARGUMENTS) if name in self._vars})
+        if self._task.check_mode and self._task.args["do"] not in ("plan", "waiting"):
+            return {"changed": False, "msg": "Would do: %s." % self._task.args["do"]}
         try:
             return getattr(self, "_" + self._task.args["do"])(self._task.args)
         except ModuleError as error:

@@ -29,13 +29,15 @@ LONGEST_MESSAGE = 4000
 class ActionModule(ActionBase):
     """Lead the host through one step."""
 
-    _supports_check_mode = False
+    _supports_check_mode = True
     _requires_connection = True
 
     def run(self, tmp=None, task_vars=None):
         """Return {"outcome", "msg", …}; ``failed`` and ``unreachable`` are never set."""
         super().run(tmp, task_vars)
         step, begin = self._task.args["step"], time.time()
+        if self._task.check_mode:
+            return {"changed": False, "outcome": "none", "msg": "Would do the step %s." % step}
         self._host = (task_vars or {}).get("inventory_hostname")
         try:
             answer = self._step(step, task_vars)

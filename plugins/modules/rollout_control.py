@@ -41,8 +41,8 @@ options:
     type: path
 attributes:
   check_mode:
-    support: partial
-    description: V(plan) shows the waves and writes nothing.
+    support: full
+    description: V(plan) shows the waves; nothing is waited for, decided or written.
   diff_mode:
     support: none
     description: The ledger tells what was decided.

@@ -149,8 +149,8 @@ options:
     default: {}
 attributes:
   check_mode:
-    support: none
-    description: playbooks/rollout.yml shows its waves in check mode and ends before the first step.
+    support: full
+    description: Says what step it would be, and asks and changes nothing. playbooks/rollout.yml shows its waves in check mode and ends before the first step.
   diff_mode:
     support: none
     description: The ledger tells what was done.
@@ -280,7 +280,10 @@ def main():
             roots={"type": "dict", "default": {}},
             **_INTERNAL,
         ),
+        supports_check_mode=True,
     )
+    if module.check_mode:
+        module.exit_json(changed=False, msg="Would do the step %s." % module.params["step"])
     try:
         result = device_of(module).step(module.params["step"])
     except ModuleError as error:
