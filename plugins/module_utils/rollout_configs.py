@@ -6,6 +6,7 @@
     canary   the label canary on the new version
     stable   every declared label on it
     final    the declared policy, as site.yml would write it
+    kept     only what has labels, before an exchange
     alone    only the new version, no labels: the exchange on a device that cannot hold both
     moved    only the new version, every declared label on it: the end of an exchange
     back     only the versions that had labels, no labels: the way back from an exchange
@@ -95,6 +96,7 @@ def rollout_configs(models: Sequence[Dict[str, Any]], seen: Dict[str, Any], item
         "canary": step(first, together),
         "stable": step(item["labels"], together),
         "final": step(item["labels"], item["policy"]),
+        "kept": step(now, _specific(pointed or [new])),
         "alone": step({}, _specific([new])),
         "moved": step(item["labels"], _specific([new])),
         "back": step({}, _specific(pointed or [new])),

@@ -94,12 +94,14 @@ class RolloutDevice(object):
         health = self.health()
         old = held["before"]["labels"].get(PROVEN_LABEL) or next(iter(sorted(set(seen["available"]) - {self.version}, reverse=True)), None)
         exchange = self._needs_exchange(seen, old)
+        # The policy comes before the version: a server that takes the newest by number would unload what the labels point to as soon as it finds another.
+        if exchange:
+            self.changed |= self.server.configure(configs["kept"])
+        elif self.version not in seen["available"]:
+            self.changed |= self.server.configure(configs["bridge"])
         self._put_in_place()
         if exchange:
             return self._exchange(configs, held, health)
-        if self.version not in seen["available"]:
-            # Where the declared policy does not load both, one that names them does; else the server finds the version by itself.
-            self.changed |= self.server.configure(configs["bridge"])
         self._wait(self.version)
         return self._measure(old, health)
 

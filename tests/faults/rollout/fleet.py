@@ -21,7 +21,7 @@ from tfleet.errors import TfleetError
 CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 TFLEET = pathlib.Path(sys.executable).parent / "tfleet"
 INPUT = np.array([1.0, 4.0, -2.5], np.float32)
-START_SECONDS = 60
+START_SECONDS = 240
 
 # As systemd does it: who dies is started again.
 SUPERVISED = 'trap "kill \\$!; wait; exit" TERM; while true; do "$@" & wait $!; sleep 0.3; done'

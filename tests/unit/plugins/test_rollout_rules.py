@@ -170,6 +170,7 @@ def test_a_version_between_does_not_push_the_served_one_out():
 
 def test_an_exchange_has_one_version_at_a_time_and_no_label_meanwhile():
     assert step("alone")[:2] == ({"digits": {}, "faces": {"stable": 4}}, {"specific": {"versions": [2]}})
+    assert step("kept")[:2] == ({"digits": {"canary": 1, "stable": 1}, "faces": {"stable": 4}}, {"specific": {"versions": [1]}})
     assert step("moved")[:2] == ({"digits": {"canary": 2, "stable": 2}, "faces": {"stable": 4}}, {"specific": {"versions": [2]}})
     assert step("back")[1] == {"specific": {"versions": [1]}}
 
