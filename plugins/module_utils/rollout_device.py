@@ -118,7 +118,7 @@ class RolloutDevice(object):
         if not self.params["exchange_seconds"]:
             raise StepError("%s Free some, or allow an interruption: rollout_exchange_seconds says how long the device may be without it." % short)
         if self.params["policy"] != {"latest": {"num_versions": 1}}:
-            raise StepError("%s An exchange would do, but the declared policy loads both in the end: declare {latest: {num_versions: 1}} for this device." % short)
+            raise StepError("%s An exchange would do, but the declared policy loads both in the end: declare {latest: {num_versions: 1}} for it." % short)
         return True
 
     def _exchange(self, configs, held, health):

@@ -90,12 +90,13 @@ def test_a_host_that_hangs_for_ever_and_the_budget_in_wave_2(fleet, asked, fault
     with asked(row):
         process = fleet.start("-e", "rollout_model=half")
         said = []
-        for line in process.stdout:
-            said.append(line)
-            if "wave 2 of 2 begins" in line:
-                flag.touch()
-            if "PLAY [Roll back]" in line:
-                flag.unlink()
+        with process.stdout:
+            for line in process.stdout:
+                said.append(line)
+                if "wave 2 of 2 begins" in line:
+                    flag.touch()
+                if "PLAY [Roll back]" in line:
+                    flag.unlink(missing_ok=True)
         assert process.wait(60) != 0, "".join(said)[-3000:]
     output = " ".join("".join(said).split())
     assert "was not done within 90 seconds (rollout_step_seconds)" in output
@@ -120,8 +121,8 @@ def test_the_server_is_killed_while_it_loads(fleet, asked, fault):
             assert time.monotonic() < end
             time.sleep(0.01)
         fleet["h1"].kill_server()
-        for line in process.stdout:
-            said.append(line)
+        with process.stdout:
+            said += process.stdout
         process.wait(60)
     # Either it came in time after the restart, or the host went back: `stable` answers rightly both ways, and nothing is left half done.
     for host in fleet.hosts:

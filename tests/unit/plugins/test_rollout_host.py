@@ -42,7 +42,8 @@ class Device:
             "rollout_host", runtime=self.runtime, step=name, rollout="digits-2-x", by="me@here", model="digits", version=2, base_path=str(self.base),
             labels={"canary": 2, "stable": 2}, policy={"all": {}}, manifest_sha256=manifest, release_bytes=1, addresses=[self.address],
             config_file=str(self.config), companions={"golden.npz": sha256_file(self.golden)}, settings={"rollout_latency_slack_ms": 5000, "rollout_rounds": 1},
-            configs={"bridge": self.text(**LABELS), "kept": self.text(**LABELS), "alone": self.text(), "moved": self.text(canary=2, stable=2), "back": self.text(),
+            configs={"bridge": self.text(**LABELS), "kept": self.text(**LABELS),
+                     "alone": self.text(), "moved": self.text(canary=2, stable=2), "back": self.text(),
                      "canary": self.text(canary=2, stable=self.stable),
                      "stable": self.text(canary=2, stable=2), "final": self.text(canary=2, stable=2)}, **more)
 
