@@ -181,10 +181,13 @@ def rows_of(found, once, count, size):
         rows.append(harness.row("time, " + name, "x of sending once", [seconds / sent_once for seconds, _e, _c in results],
                                 [seconds / sent_once for seconds, _e, _c in peers] or None, target=wall))
         rows.append(harness.row("controller CPU, " + name, "CPU s", [cpu for _s, _e, cpu in results], [cpu for _s, _e, cpu in peers] or None))
-    for method in ("push", *PEERS):
-        for version in (1, 2):
-            if (method, version) in found:
-                rows.append(harness.row("%s, %d hosts, %s" % (method, count, KINDS[version]), "s", [seconds for seconds, _e, _c in found[(method, version)]]))
+    for (method, version), results in sorted(found.items(), key=str):
+        theirs = [seconds for seconds, _e, _c in results]
+        ours = [seconds for seconds, _e, _c in found.get(("tfleet", version), ())]
+        if method in PEERS and ours:
+            rows.append(harness.row("%d hosts, %s, beside %s" % (count, KINDS[version], method), "s", ours, theirs))
+        elif method == "push":
+            rows.append(harness.row("%d hosts, %s, by push" % (count, KINDS[version]), "s", theirs))
     return rows
 
 
@@ -209,12 +212,17 @@ def main():
         runs = Runs(size, arguments.more)
         for count in arguments.hosts:
             measure(folder, count, arguments.rounds, count in arguments.peer_hosts, not arguments.only_peers, runs.note)
+    return report(runs, size)
+
+
+def report(runs, size):
+    """Write and print what all runs so far say; returns the exit code."""
     once = [run["seconds"] for run in runs.all if run["method"] == "once"]
     rows = [harness.row("sending the release once", "s", once)]
     few, many = ([seconds for seconds, _e, _c in runs.of(count).get(("tfleet", 1), ())] for count in (4, 16))
     if few and many:
         growth = [seconds / statistics.median(few) for seconds in many]
-        rows.append(harness.row("growth of the time from 4 to 16 hosts", "x of sending once", growth, target=1.5))
+        rows.append(harness.row("time with 16 hosts, first version", "x of 4 hosts", growth, target=1.5))
     for count in sorted({run["hosts"] for run in runs.all}):
         rows += rows_of(runs.of(count), once, count, size)
     return harness.report("transport", rows, ("tfleet", "peers"))
