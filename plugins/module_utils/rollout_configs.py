@@ -4,11 +4,11 @@
 
     bridge   old and new version loaded, the labels as they were
     canary   the label canary on the new version
-    stable   every declared label on it
+    stable   every label on it that is declared to point to it
     final    the declared policy, as site.yml would write it
     kept     only what has labels, before an exchange
     alone    only the new version, no labels: the exchange on a device that cannot hold both
-    moved    only the new version, every declared label on it: the end of an exchange
+    moved    only the new version, with its labels: the end of an exchange
     back     only the versions that had labels, no labels: the way back from an exchange
 """
 import os
@@ -86,7 +86,11 @@ def rollout_configs(models: Sequence[Dict[str, Any]], seen: Dict[str, Any], item
         # Clients that ask by no label get the newest.
         pointed = [version for version in seen["versions"] if version != new][-1:]
     together = _together(item["policy"], seen["versions"], pointed + [new])
-    first = dict(now, **({FIRST_LABEL: new} if FIRST_LABEL in item["labels"] else {}))
+    # A label that is declared to point elsewhere is no part of this rollout.
+    moved = {label: new for label, version in item["labels"].items() if version == new}
+    first = dict(now, **({FIRST_LABEL: new} if FIRST_LABEL in moved else {}))
+    last = dict(now, **moved)
+    declared_labels = {label: version for label, version in last.items() if label in item["labels"]}
 
     def step(labels: Dict[str, int], policy: Dict[str, Any]) -> Dict[str, Any]:
         return {"preflight_models": present, "__model_server_labels": dict(others, **{name: labels}), "__model_server_policies": {name: policy}}
@@ -94,11 +98,11 @@ def rollout_configs(models: Sequence[Dict[str, Any]], seen: Dict[str, Any], item
     return {
         "bridge": step(now, together),
         "canary": step(first, together),
-        "stable": step(item["labels"], together),
-        "final": step(item["labels"], item["policy"]),
+        "stable": step(last, together),
+        "final": step(declared_labels, item["policy"]),
         "kept": step(now, _specific(pointed or [new])),
         "alone": step({}, _specific([new])),
-        "moved": step(item["labels"], _specific([new])),
+        "moved": step(moved, _specific([new])),
         "back": step({}, _specific(pointed or [new])),
     }
 

@@ -186,7 +186,7 @@ class RolloutDevice(object):
         configs, golden = self.params["configs"], self._golden(self.version)
         # After an exchange they have moved, and the old version has no room beside the new one.
         if not held.get("exchanged"):
-            if FIRST_LABEL in self.params["labels"]:
+            if FIRST_LABEL in self._moved():
                 self.changed |= self.server.configure(configs["canary"])
                 self._ask("the label %s" % FIRST_LABEL, golden, label=FIRST_LABEL)
             self.changed |= self.server.configure(configs["stable"])

@@ -157,6 +157,13 @@ def test_the_labels_move_in_two_steps_and_other_models_stay():
     assert step("final")[0]["faces"] == {"stable": 4}
 
 
+def test_a_label_that_is_declared_elsewhere_stays_where_it_is():
+    declared = models(labels={"canary": 2, "stable": 1})
+    made = rollout_configs(declared, seen({"digits": {"canary": 2, "old": 2}}, (1, 2)), rollout_item(declared, "digits"))
+    assert [made[name]["__model_server_labels"]["digits"] for name in ("canary", "stable", "final")] == [
+        {"canary": 2, "old": 2}, {"canary": 2, "old": 2, "stable": 1}, {"canary": 2, "stable": 1}]
+
+
 def test_a_policy_that_would_unload_the_old_version_waits_until_the_end():
     declared = models(policy={"latest": {"num_versions": 1}})
     for name in ("bridge", "canary", "stable"):

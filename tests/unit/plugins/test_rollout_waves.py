@@ -1,4 +1,6 @@
 """Who takes part in which wave."""
+import pathlib
+
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import DEFAULTS, count_of, settings
@@ -100,6 +102,13 @@ def test_settings_have_defaults_and_take_what_the_inventory_says():
 def test_settings_that_make_no_sense_are_refused(name, value, words):
     with pytest.raises(ModuleError, match=words):
         settings({name: value})
+
+
+def test_every_setting_is_in_the_example_and_in_the_runbook():
+    checkout = pathlib.Path(__file__).parents[3]
+    for path in ("inventories/example/group_vars/all.yml", "docs/rollout.md"):
+        text = (checkout / path).read_text()
+        assert [name for name in (*DEFAULTS, "rollout_site") if name not in text] == []
 
 
 def test_numbers_of_hosts():
