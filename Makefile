@@ -95,7 +95,7 @@ test-conversion: setup-test ## Variants of the demo models built, compared, meas
 	pytest tests/conversion $(CONVERSIONS)
 
 # In this order: the first releases the models that the others find built.
-SCENARIOS := default provision container
+SCENARIOS := default provision container rollout
 molecule: setup-test ## The roles on real systemd hosts in Docker
 	molecule/shared/test_hosts up
 	for scenario in $(SCENARIOS); do molecule test --scenario-name $$scenario --no-command-borders; done
