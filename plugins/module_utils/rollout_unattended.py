@@ -2,7 +2,7 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """What a device that updates itself does next: nobody is there to resume a rollout or to decide that a failed one is worth another try.
 
-Pure but for reading the ledgers, which such a device keeps itself.
+Pure but for looking at the ledgers and the versions, both of which such a device has itself.
 """
 import os
 import re
@@ -27,8 +27,13 @@ def unattended_runs(models: Sequence[Dict[str, Any]], root: str, host: str, hard
     runs = []
     for model in models:
         if model["releases"]:
-            version = rollout_item(models, model["name"], None, hardware_class)["version"]
-            variables, reason = _next(_last(root, model["name"]), model["name"], version, host)
+            item = rollout_item(models, model["name"], None, hardware_class)
+            version, state = item["version"], _last(root, model["name"])
+            if state is None and os.path.isdir(os.path.join(item["base_path"], str(version))):
+                # From the bench. Built anew from the same source it would be another release of the same number, which no version takes.
+                variables, reason = None, "Version %d of %s was here before the device began to update itself." % (version, model["name"])
+            else:
+                variables, reason = _next(state, model["name"], version, host)
             runs.append({"model": model["name"], "version": version, "variables": variables, "reason": reason})
     return runs
 

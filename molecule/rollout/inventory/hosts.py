@@ -20,4 +20,5 @@ def variables(host):
     }
 
 
-json.dump({"cpu_servers": {"hosts": HOSTS}, "gpu_servers": {"hosts": []}, "jetsons": {"hosts": []}, "_meta": {"hostvars": {host: variables(host) for host in HOSTS}}}, sys.stdout)
+inventory = {"cpu_servers": {"hosts": HOSTS}, "gpu_servers": {"hosts": []}, "jetsons": {"hosts": []}}
+json.dump({**inventory, "_meta": {"hostvars": {host: variables(host) for host in HOSTS}}}, sys.stdout)

@@ -9,10 +9,10 @@ ROLLOUT = "digits-2-20261121T000000Z"
 STEPS = ("stage", "gate", "promote", "check")
 
 
-def declared(version, name="digits"):
+def declared(version, name="digits", models="/srv/models"):
     release = {"version": version, "source": "models/digits/1/frozen_graph.pb",
                "signatures": {"serving_default": {"inputs": {"x": "x:0"}, "outputs": {"y": "y:0"}}}}
-    return normalise([{"name": name, "releases": [release]}], "/srv/models", "/checkout")
+    return normalise([{"name": name, "releases": [release]}], str(models), "/checkout")
 
 
 @pytest.fixture
@@ -49,6 +49,13 @@ DECISION = {"step": "decision", "wave": 1, "after": "gate", "verdict": "stop", "
 
 def test_the_first_version_is_rolled_out(ledger):
     assert ledger.next(2) == ({"rollout_model": "digits"}, "Version 2 of digits is new here.")
+
+
+def test_what_the_bench_has_deployed_is_left_alone_and_what_follows_is_not(tmp_path):
+    (tmp_path / "models/digits/2").mkdir(parents=True)
+    ((run,), (later,)) = (unattended_runs(declared(version, models=tmp_path / "models"), str(tmp_path / "rollouts"), "orin") for version in (2, 3))
+    assert (run["variables"], run["reason"]) == (None, "Version 2 of digits was here before the device began to update itself.")
+    assert later["variables"] == {"rollout_model": "digits"}
 
 
 def test_one_that_was_brought_is_left_alone_and_the_next_one_is_not(ledger):

@@ -41,4 +41,4 @@ def test_the_models_stay(host):
 
 
 def test_the_ledgers_stay(host):
-    assert len(host.file("/var/lib/tfleet-pull/work/rollouts").listdir()) == 2
+    assert [name for name in host.file("/var/lib/tfleet-pull/work/rollouts").listdir() if name.startswith("digits-2-")]
