@@ -117,8 +117,8 @@ def said(answer):
 def _tell(process, text):
     """Give a command its answers and the end of its input; one that ended without reading them is not our failure."""
     try:
-        process.stdin.write(text.encode("utf-8"))
-        process.stdin.close()
+        with process.stdin:
+            process.stdin.write(text.encode("utf-8"))
     except BrokenPipeError:
         pass
 

@@ -5,7 +5,7 @@
 Pure functions, used by the filters of ``plugins/filter/reporting.py`` on the controller.
 """
 import base64
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Tuple
 
 from ansible_collections.tfleet.serving.plugins.module_utils.models import release_item
 
@@ -18,7 +18,7 @@ def smoke_items(models, addresses, label=None, served=None):
     :param served: {model: {label: version}} that replaces the declared labels, as after a rollback.
     :returns: [{address, model, version, label, base_path, …the release's keys…}].
     """
-    items = []
+    items: List[Dict[str, Any]] = []
     for model in models:
         labels = (served or {}).get(model["name"], model["labels"])
         version = labels.get(label) if label else (model["serve"] or [None])[-1]
