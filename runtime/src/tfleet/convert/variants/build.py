@@ -51,7 +51,9 @@ def convert(
         return _answer(dest, True, request, mark, found.sha256, {})
     sweep(dest)
     if request.kind == "tftrt":
-        tensorrt.check_usable(tensorrt.probe())
+        probed = tensorrt.probe()
+        tensorrt.check_usable(probed)
+        tensorrt.check_batch(probed, request.dynamic_shape)
     try:
         return _build(request, found, dest, mark, calibration, time_limit, watch)
     except OSError as error:

@@ -7,6 +7,7 @@ from typing import Any, Dict
 
 from tfleet.errors import TfleetError
 
+EXPLICIT_BATCH = 10  # from this TensorRT on there is no other (facts/jetson.md, section 3c; data/tftrt.yml for the controller)
 LAST = (2, 17)  # the last TensorFlow with TF-TRT (facts/jetson.md, section 8e; data/tftrt.yml for the controller)
 
 
@@ -38,6 +39,16 @@ def check_version(found: Dict[str, Any]) -> None:
         raise TfleetError(
             "This build of TensorFlow %s was made without TF-TRT (the package tensorflow-cpu, for example, is). Use NVIDIA's image for this device, or "
             "the package tensorflow==2.17.1, which has it." % version
+        )
+
+
+def check_batch(found: Dict[str, Any], dynamic_shape: bool) -> None:
+    """Raise TfleetError if engines with fixed sizes are wanted of a TensorRT that has none. TF-TRT would say so only when it has frozen the model."""
+    loaded = str(found["tensorrt"]["loaded"] or "")
+    if loaded and not dynamic_shape and int(loaded.partition(".")[0]) >= EXPLICIT_BATCH:
+        raise TfleetError(
+            "TensorRT 10 has no implicit batch, and TensorRT %s is installed: add --dynamic-shape and --batch-sizes or --shape (in tftrt_convert "
+            "dynamic_shape, batch_sizes and shapes), smallest and largest included." % loaded
         )
 
 

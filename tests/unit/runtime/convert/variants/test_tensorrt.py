@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfleet.convert.variants import tensorrt
+from tfleet.convert.variants import build, request, tensorrt
 from tfleet.errors import TfleetError
 
 
@@ -41,3 +41,23 @@ def test_a_build_without_it_is_told_by_the_real_probe():
     with pytest.raises(TfleetError) as caught:
         tensorrt.check_usable(tensorrt.probe())
     assert "made without TF-TRT" in str(caught.value) and "tensorflow==2.17.1" in str(caught.value)
+
+
+def test_tensorrt_10_has_no_implicit_batch():
+    ten = found("2.17.0", linked="10.8.0", loaded="10.8.0", usable=True)
+    with pytest.raises(TfleetError) as caught:
+        tensorrt.check_batch(ten, dynamic_shape=False)
+    said = str(caught.value)
+    assert "TensorRT 10 has no implicit batch" in said and "10.8.0" in said and "--dynamic-shape and --batch-sizes or --shape" in said
+    tensorrt.check_batch(ten, dynamic_shape=True)
+    tensorrt.check_batch(found(loaded="8.6.1", usable=True), dynamic_shape=False)
+    tensorrt.check_batch(found(), dynamic_shape=False)
+
+
+def test_a_conversion_asks_before_anything_is_built(native, tmp_path, monkeypatch):
+    # The probe's answer of a machine with TensorRT 10, which is not here; everything else is real.
+    monkeypatch.setattr(tensorrt, "probe", lambda: found("2.17.0", linked="10.8.0", loaded="10.8.0", usable=True))
+    place = tmp_path / "variants" / "one"
+    with pytest.raises(TfleetError) as caught:
+        build.convert(request.new("tftrt", "FP16", hardware_class="orin", batch_sizes=[1]), native("digits"), str(place), ignore_memory=True)
+    assert "TensorRT 10 has no implicit batch" in str(caught.value) and not place.parent.exists()
