@@ -96,6 +96,15 @@ class Apt(object):
         """
         self._change(["apt-get", "install"] + INSTALL + arguments)
 
+    def remove(self, names):
+        """Remove packages and leave their configuration."""
+        self._change(["apt-get", "remove"] + PURGE[1:] + names)
+
+    def leftovers(self):
+        """Return the packages of which only the configuration is there."""
+        lines = self._read(["dpkg-query", "--show", "--showformat=${Package}\\t${db:Status-Abbrev}\\n"]).splitlines()
+        return [name for name, status in (line.split("\t") for line in lines) if status[1] == "c"]
+
     def purge(self, names):
         """Remove packages with their configuration."""
         self._change(["apt-get"] + PURGE + names)

@@ -118,8 +118,7 @@ def ensure_absent(params, check_mode, run_command):
     if not check_mode:
         if holds:
             apt.hold(holds, held=False)
-        if purges:
-            apt.purge(purges)
+        _purge(apt, purges, record.content["packages"] + along, params["delete_before_purge"])
         record.remove()
     return {
         "changed": True,
@@ -128,6 +127,19 @@ def ensure_absent(params, check_mode, run_command):
         "notes": ["%s was %s before and stays at %s: an older version is not put back by itself." % (name, before[name], now[name].version)
                   for name in changed],
     }
+
+
+def _purge(apt, names, recorded, delete):
+    """Purge packages; ``delete`` are files that their removal leaves and their purge would act on."""
+    if delete:
+        if names:
+            apt.remove(names)
+        for path in delete:
+            remove_tree(path)
+        # Those of a run that was killed in between are among them.
+        names = [name for name in apt.leftovers() if name in recorded]
+    if names:
+        apt.purge(names)
 
 
 def _choose(apt, params, check_mode, before):

@@ -47,6 +47,13 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  delete_before_purge:
+    description:
+      - Files to delete with O(state=absent) once the packages are removed and before their configuration is purged, such as one that a package leaves
+        to delete its users' data.
+    type: list
+    elements: path
+    default: []
   record_directory:
     description: Where the records are.
     type: path
@@ -118,6 +125,7 @@ def main():
             "fetch": {"type": "bool", "default": True},
             "environment": {"type": "dict", "default": {}, "no_log": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "delete_before_purge": {"type": "list", "elements": "path", "default": []},
             "record_directory": {"type": "path", "default": "/var/lib/tfleet/packages"},
         },
         supports_check_mode=True,

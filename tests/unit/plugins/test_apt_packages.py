@@ -27,6 +27,7 @@ def repository(tmp_path_factory):
     build_package(place, "docker-compose", "1.29.2-3", depends="docker-ce")
     build_package(place, "containerd", "1.6.20~ds1-1")
     build_package(place, "leftover", "1")
+    build_package(place, "docker.io", "20.10.24", files={"/etc/default/docker": "# none\n"}, scripts={"conffiles": "/etc/default/docker\n"})
     index(place)
     return place
 
@@ -158,6 +159,24 @@ def test_a_removal_that_takes_somebody_elses_package_along_is_refused(packages, 
     root.run("apt-get", "purge", "--yes", "docker-compose")
     packages(state="absent")
     assert set(root.installed()) == {"leftover"}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_purge_that_would_delete_data_finds_its_script_gone(packages, root, killed):
+    data, script = root.place / "data", root.place / "data/nuke"
+    data.mkdir()
+    (data / "volume").touch()
+    # As docker.io's prerm and postrm do it.
+    dpkg = root.place / "dpkg.sh"
+    dpkg.write_text(dpkg.read_text().replace("exec ", f"""
+case "$*" in *--remove*) touch {script} ;; *--purge*) if [ -e {script} ]; then rm -r {data}; fi ;; esac
+exec """))
+    packages({"docker.io": ""})
+    if killed:
+        root.run("apt-get", "remove", "--yes", "docker.io")
+    assert packages(state="absent", delete_before_purge=[str(script)])["changed"]
+    assert [path.name for path in data.iterdir()] == ["volume"]
+    assert root.installed() == {}
 
 
 @pytest.mark.parametrize(("wanted", "said"), [
