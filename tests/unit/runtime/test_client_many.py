@@ -280,7 +280,9 @@ def test_ctrl_c_ends_a_watch_with_its_summary(server, tmp_path):
     grey(tmp_path / "a.png", 20)
     command = ["--address", server.address, "--image", str(tmp_path), "--watch", "--format", "jsonl"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tfleet", "predict", "--model", "m"] + command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "tfleet", "predict", "--model", "m"] + command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # A shell that runs the tests in the background lets them, and all that they start, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     line = process.stdout.readline()
     process.send_signal(signal.SIGINT)
