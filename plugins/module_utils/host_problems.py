@@ -4,6 +4,9 @@
 from ansible_collections.tfleet.serving.plugins.module_utils import hardware_data
 from ansible_collections.tfleet.serving.plugins.module_utils.hardware_data import number
 
+# Of runtime/requirements.txt: they build the package tfleet for the hosts, and an environment of Ansible alone has neither.
+_BUILDERS = "setuptools==80.9.0 wheel==0.48.0"
+
 
 def host_problems(facts, core, backend, power_mode=""):
     """Return what stands in the way on a host besides the decision of :func:`resolve`, as sentences.
@@ -49,7 +52,7 @@ def core_problem(core, python, whose):
     last = max((name for name, each in data["cores"].items() if number(each["target"]) <= found), key=number)
     package = data["cores"][last]["package"]
     return ("%s is Python %s, which ansible-core %s cannot manage: it needs %s or later. The last that can is %s. Make a second environment with it on "
-            "the controller, with Python %s or later: `python3 -m venv .venv-core-%s && .venv-core-%s/bin/pip install '%s'`. Run its ansible-playbook "
+            "the controller, with Python %s or later: `python3 -m venv .venv-core-%s && .venv-core-%s/bin/pip install '%s' %s`. Run its ansible-playbook "
             "with --limit for such hosts; docs/jetson.md shows how." % (
                 whose, python, core, row["target"], last, data["cores"][last]["controller"], last, last,
-                "ansible==%s.*" % package if package else "ansible-core==%s.*" % last))
+                "ansible==%s.*" % package if package else "ansible-core==%s.*" % last, _BUILDERS))

@@ -1,6 +1,8 @@
 """What may run on which device: the selection of facts/jetson.md, section 3f, the rule of 3e, and every refusal with its way out."""
 
 import copy
+import pathlib
+import re
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils import hardware_data
@@ -399,7 +401,16 @@ def test_ansible_core_against_the_hosts_python(core, python, last, package):
         assert problem is None
     else:
         assert f"/usr/bin/python3 is Python {python}, which ansible-core {core} cannot manage" in problem
-        assert f".venv-core-{last}/bin/pip install 'ansible=={package}.*'`" in problem
+        assert f".venv-core-{last}/bin/pip install 'ansible=={package}.*' setuptools==80.9.0 wheel==0.48.0`" in problem
+
+
+def test_the_second_environment_gets_the_pinned_builders():
+    # Ansible alone brings neither, and provision.yml builds tfleet's package with the Python that runs it.
+    checkout = pathlib.Path(__file__).parents[3]
+    pinned = re.findall(r"^(?:setuptools|wheel)==\S+", (checkout / "runtime/requirements.txt").read_text(), re.MULTILINE)
+    command = "/bin/pip install 'ansible==9.*' " + " ".join(sorted(pinned))
+    assert command in core_problem("2.19.14", "3.6.9", "/usr/bin/python3")
+    assert command in (checkout / "docs/jetson.md").read_text()
 
 
 def test_a_python_too_old_for_the_modules():

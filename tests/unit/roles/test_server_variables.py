@@ -120,3 +120,15 @@ def test_variables_that_do_not_belong_together_are_refused_with_what_to_write(tm
     code, output = play(tmp_path, {}, variables, [{"ansible.builtin.include_role": {"name": f"tfleet.serving.{role}", "tasks_from": "variables"}}])
     assert code != 0
     assert words in " ".join(output.split()), output
+
+
+# ---- the package of the hosts, built on the controller ----
+@pytest.mark.parametrize("says, remedy", [("error: invalid command 'bdist_wheel'", True), ("error: disk full", False)], ids=["no wheel", "another reason"])
+def test_a_package_that_is_not_built_says_what_the_environment_lacks(tmp_path, says, remedy):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "setup.py").write_text(f"raise SystemExit({says!r})\n")
+    variables = {"tensorflow_runtime_source": str(source), "tensorflow_runtime_work_dir": str(tmp_path / "work")}
+    code, output = play(tmp_path, {}, variables, [{"ansible.builtin.include_tasks": str(CHECKOUT / "roles/tensorflow_runtime/tasks/package.yml")}])
+    assert code == 2 and "The package tfleet was not built on the controller." in output and says in output
+    assert ("-m pip install setuptools==80.9.0 wheel==0.48.0`" in " ".join(output.split())) is remedy
