@@ -9,14 +9,14 @@ ORIGINALS = "ls -A /var/lib/tfleet/originals 2>/dev/null || true"
 # ---- the desktop ----
 def test_desktop_goes_now_and_comes_back(host):
     assert host.run("systemctl get-default; systemctl is-active graphical.target") == "graphical.target\nactive"
-    run = host.changes("jetson_headless")
+    run = host.changes("jetson_headless", jetson_headless_state="present")
     assert run.facts["jetson_headless_reboot_needed"] is True
     assert host.run("systemctl get-default; systemctl is-active graphical.target") == "multi-user.target\nactive"
 
-    now = host.role("jetson_headless", jetson_headless_apply="now")
+    now = host.role("jetson_headless", jetson_headless_state="present", jetson_headless_apply="now")
     assert now.failure is None and now.changed == ["Isolate the target"]
     assert host.run("systemctl is-active graphical.target multi-user.target", check=False) == "inactive\nactive"
-    assert host.role("jetson_headless").facts["jetson_headless_reboot_needed"] is False
+    assert host.role("jetson_headless", jetson_headless_state="present").facts["jetson_headless_reboot_needed"] is False
 
     host.changes_once("jetson_headless", jetson_headless_state="absent", jetson_headless_apply="now")
     assert not host.succeeds(f"test -e {LINK}")
@@ -27,7 +27,7 @@ def test_desktop_goes_now_and_comes_back(host):
 def test_earlier_target_of_an_administrator_comes_back(host):
     host.run("systemctl --quiet set-default rescue.target")
     link = host.run(f"readlink {LINK}")
-    host.changes("jetson_headless")
+    host.changes("jetson_headless", jetson_headless_state="present")
     host.changes("jetson_headless", jetson_headless_state="absent")
     assert host.run(f"readlink {LINK}") == link
 
