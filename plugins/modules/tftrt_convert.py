@@ -74,7 +74,9 @@ options:
     elements: int
     default: []
   shapes:
-    description: For V(tftrt), shapes to build engines for by input, where more than the batch is free.
+    description:
+      - For V(tftrt), shapes to build engines for by input, where more than the batch is free.
+      - Of each input one shape or a list of shapes, written V([1, 300, 300, 3]) or V(1x300x300x3).
     type: dict
     default: {}
   dynamic_shape:
@@ -232,6 +234,7 @@ import os
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tfleet.serving.plugins.module_utils import conversion_options
 from ansible_collections.tfleet.serving.plugins.module_utils.detached import Detached
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RUNTIME_ARGUMENT_SPEC, RuntimeFailure, RuntimeMissing, runtime_of
@@ -256,13 +259,21 @@ def conversion_arguments(params):
         if params[key]:
             args += [option, ",".join(str(part) for part in params[key])]
     for alias, listed in sorted(params["shapes"].items()):
-        for shape in listed:
+        for shape in shapes_of(alias, listed):
             args += ["--shape", "%s=%s" % (alias, "x".join(str(size) for size in shape))]
     for option, wanted in (("--dynamic-shape", params["dynamic_shape"]), ("--no-build", not params["build"]),
                            ("--no-build-at-runtime", not params["build_at_runtime"])):
         if wanted:
             args.append(option)
     return args + ["--minimum-segment-size", params["minimum_segment_size"]]
+
+
+def shapes_of(alias, given):
+    """The shapes of one input. Raises ModuleError."""
+    try:
+        return conversion_options.shapes(alias, given)
+    except ValueError as error:
+        raise ModuleError("shapes: %s" % error)
 
 
 def on_disk(dest):

@@ -8,8 +8,10 @@ import stat
 import time
 
 import pytest
+from ansible_collections.tfleet.serving.plugins.module_utils import conversion_options
 from ansible_collections.tfleet.serving.plugins.module_utils.detached import Detached
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.modules import tftrt_convert
 from ansible_collections.tfleet.serving.tests.unit.plugins.serving_tools import exported
 
 
@@ -103,12 +105,32 @@ def test_check_mode_goes_on_without_a_runtime_or_a_source(run_module, parameters
         ({"variant": "tftrt", "hardware_class": "nano", "precision": "INT8", "device_precisions": ["FP32", "FP16"], "calibration": ["/a"]}, "has no INT8"),
         ({"variant": "tftrt", "hardware_class": "nano", "dynamic_shape": True}, "need a profile"),
         ({"variant": "tflite", "precision": "INT8"}, "needs calibration data"),
+        ({"variant": "tftrt", "hardware_class": "nano", "shapes": {"images": "1x8xwide"}}, "shapes: the shape of images is '1x8xwide': write [1, 300"),
         ({"variant": "tftrt", "hardware_class": "nano"}, "made without TF-TRT"),
     ],
 )
 def test_what_is_refused(run_module, parameters, options, part):
     result = run_module("tftrt_convert", **dict(parameters, **options))
     assert result["failed"] and part in result["msg"] and left(parameters) == []
+
+
+@pytest.mark.parametrize("shapes", [[1, 8, 8, 1], ["1", "8", "8", "1"], "1x8x8x1", ["1x8x8x1"], [[1, 8, 8, 1]]])
+def test_a_shape_may_be_written_in_any_way(shapes):
+    assert conversion_options.shapes("images", shapes) == [[1, 8, 8, 1]]
+
+
+def test_shapes_become_arguments():
+    given = dict.fromkeys(("hardware_class", "profile_strategy", "workspace_bytes", "cached_engines", "gpu_memory_bytes", "batch_sizes", "device_precisions"))
+    given.update(precision="FP32", signature="s", tags=["serve"], calibration=[], minimum_segment_size=3)
+    given.update(dynamic_shape=False, build=True, build_at_runtime=True)
+    args = tftrt_convert.conversion_arguments(dict(given, shapes={"images": [1, 8, 8, 1], "masks": ["1x4", [2, 4]]}))
+    assert [args[place + 1] for place, arg in enumerate(args) if arg == "--shape"] == ["images=1x8x8x1", "masks=1x4", "masks=2x4"]
+
+
+@pytest.mark.parametrize("shapes", [[], "", 8.5, {}, [1, 0], [1, True], [[1, 8], "wide"], [[]], "1x-1", None])
+def test_what_is_no_shape_is_told(shapes):
+    with pytest.raises(ValueError, match=r"the shape of images is .* 1x300x300x3"):
+        conversion_options.shapes("images", shapes)
 
 
 @pytest.fixture
