@@ -9,10 +9,11 @@ import fnmatch
 import hashlib
 import json
 
+from ansible_collections.tfleet.serving.plugins.module_utils import conversion_options
 from ansible_collections.tfleet.serving.plugins.module_utils.models import DEFAULT_KEEP, MAX_VERSION, ModelsError
 
 KEYS = ("model", "variant", "precision", "version", "hardware_classes", "drop_signatures", "thresholds", "options")
-VARIANTS = ("tftrt", "tflite", "grappler")
+VARIANTS = tuple(conversion_options.PRECISIONS)
 NATIVE = "native"
 # What the record keeps of the results of the modules, for the report.
 _OF_PARITY = ("kind", "holds", "rows", "batch_size", "outputs", "detection", "accuracy", "map", "problems", "worst")
@@ -34,13 +35,13 @@ def conversion_items(variants, models, hardware_class, classes):
     for index, entry in enumerate(variants):
         where = "model_conversion_variants[%d]" % index
         _check_entry(entry, where, by_name)
-        if not any(fnmatch.fnmatchcase(hardware_class, pattern) for pattern in entry.get("hardware_classes") or ["*"]):
+        if not _classes(entry, [hardware_class]):
             continue
         model = by_name[entry["model"]]
         native = native_release(model["releases"])
         if native is None:
             raise ModelsError("%s: model %s has no native release to convert." % (where, model["name"]))
-        version = _version(entry["version"], where, hardware_class, classes)
+        version = _version(entry["version"], where, hardware_class, _classes(entry, classes))
         taken = [release for release in model["releases"] if release["version"] == version and release["variant"] == NATIVE]
         if taken or version < native["version"]:
             raise ModelsError("%s: version %d is not above the native version %d of model %s, which it is made of. Give it the next free number."
@@ -265,7 +266,7 @@ def _check_entry(entry, where, by_name):
         raise ModelsError("%s must be a dictionary with model, variant and version." % where)
     for key in entry:
         if key not in KEYS:
-            raise ModelsError("%s: unknown key %r. Known: %s." % (where, key, ", ".join(KEYS)))
+            raise ModelsError("%s: unknown key %r%s. Known: %s." % (where, key, conversion_options.nearest(key, KEYS), ", ".join(KEYS)))
     for key in ("model", "variant", "version"):
         if entry.get(key) in (None, ""):
             raise ModelsError("%s has no %s." % (where, key))
@@ -273,6 +274,18 @@ def _check_entry(entry, where, by_name):
         raise ModelsError("%s: there is no model %s in tfleet_models. Declared: %s." % (where, entry["model"], ", ".join(sorted(by_name)) or "none"))
     if entry["variant"] not in VARIANTS:
         raise ModelsError("%s: variant %r is unknown. Known: %s." % (where, entry["variant"], ", ".join(VARIANTS)))
+    for key in ("hardware_classes", "drop_signatures"):
+        if not isinstance(entry.get(key) or [], (list, tuple)):
+            raise ModelsError("%s: %s is %r: write a list." % (where, key, entry[key]))
+    try:
+        conversion_options.check(entry)
+    except ValueError as error:
+        raise ModelsError("%s: %s" % (where, error))
+
+
+def _classes(entry, classes):
+    """Those of ``classes`` that the entry is for."""
+    return [name for name in classes if any(fnmatch.fnmatchcase(name, pattern) for pattern in entry.get("hardware_classes") or ["*"])]
 
 
 def _version(given, where, hardware_class, classes):

@@ -1,10 +1,15 @@
 """The rule: what is converted where, what wins, and how a winner becomes a release of its hardware class only."""
 
 import copy
+import pathlib
 
 import pytest
-from ansible_collections.tfleet.serving.plugins.module_utils import conversions
+import yaml
+from ansible_collections.tfleet.serving.plugins.module_utils import conversion_options, conversions
 from ansible_collections.tfleet.serving.plugins.module_utils.models import ModelsError, normalise
+from ansible_collections.tfleet.serving.plugins.modules import tftrt_convert
+
+CHECKOUT = pathlib.Path(__file__).parents[3]
 
 MODELS = [
     {
@@ -82,6 +87,21 @@ def test_each_class_has_a_number_of_its_own():
         ([dict(VARIANTS[0], precison="FP16")], ("cpu",), "unknown key 'precison'"),
         ([{"model": "digits", "version": 3}], ("cpu",), "has no variant"),
         (["tflite"], ("cpu",), "must be a dictionary"),
+        ([dict(VARIANTS[0], tresholds={})], ("cpu",), r"\[0\]: unknown key 'tresholds' \(did you mean thresholds\?\)"),
+        ([dict(VARIANTS[0], precision="FP8")], ("cpu",), "tflite has no precision 'FP8': write FP32 or FP16 or INT8"),
+        ([dict(VARIANTS[1], precision="FP16")], ("cpu",), "grappler has no precision 'FP16': write FP32"),
+        ([dict(VARIANTS[0], options={"callibration": []})], ("cpu",), r"no 'callibration' among the options \(did you mean calibration\?\)"),
+        ([dict(VARIANTS[0], options=["signature"])], ("cpu",), "the options are .*: write a dictionary"),
+        ([dict(VARIANTS[0], options={"workspace_bytes": "32M"})], ("cpu",), "option workspace_bytes is '32M': write a whole number"),
+        ([dict(VARIANTS[0], options={"dynamic_shape": "maybe"})], ("cpu",), "option dynamic_shape is 'maybe': write true or false"),
+        ([dict(VARIANTS[0], options={"batch_sizes": [1, 0]})], ("cpu",), "option batch_sizes is .*: write a list of whole numbers"),
+        ([dict(VARIANTS[0], options={"calibration": [1]})], ("cpu",), "option calibration is .*: write a list of texts"),
+        ([dict(VARIANTS[0], options={"shapes": {"images": "wide"}})], ("cpu",), r"the shape of images is 'wide': write \[1, 300, 300, 3\]"),
+        ([dict(VARIANTS[0], options={"shapes": [1, 8, 8, 1]})], ("cpu",), "option shapes is .*: write shapes by input"),
+        ([dict(VARIANTS[0], thresholds={"detections": {}})], ("cpu",), r"no 'detections' among the thresholds \(did you mean detection\?\)"),
+        ([dict(VARIANTS[0], thresholds={"outputs": {"scores": {"top": 1}}})], ("cpu",), r"no 'top' among the thresholds of output scores \(did you mean top"),
+        ([dict(VARIANTS[0], thresholds={"detection": {"matched": "97 %"}})], ("cpu",), "threshold matched is '97 %': write a number"),
+        ([dict(VARIANTS[0], hardware_classes="*cpu*")], ("cpu",), r"hardware_classes is '\*cpu\*': write a list"),
         ([VARIANTS[0], dict(VARIANTS[1], version=3)], ("cpu",), "of model digits have the same version"),
         ([VARIANTS[0], dict(VARIANTS[0], version=9)], ("cpu",), "have the same variant and precision"),
     ],
@@ -89,6 +109,34 @@ def test_each_class_has_a_number_of_its_own():
 def test_mistakes_are_named(variants, classes, said):
     with pytest.raises(ModelsError, match=said):
         items(variants, "cpu", classes)
+
+
+def test_a_plain_number_is_enough_for_the_one_class_of_a_pattern():
+    variants = [dict(VARIANTS[0], hardware_classes=["*xavier*"])]
+    assert [item["version"] for item in items(variants, "agx-xavier", ("agx-xavier", "orin", "cpu"))] == [3]
+    assert items(variants, "orin", ("agx-xavier", "orin", "cpu")) == []
+    with pytest.raises(ModelsError, match=r"2 hardware classes. Write\n  version:\n    agx-xavier: NUMBER\n    xavier-nx: NUMBER$"):
+        items(variants, "agx-xavier", ("agx-xavier", "xavier-nx", "orin"))
+
+
+def test_every_option_that_can_be_written_is_one_of_the_module_and_handed_to_it():
+    tasks = yaml.safe_load((CHECKOUT / "roles/model_conversion/tasks/build.yml").read_text())
+    handed = next(task["tfleet.serving.tftrt_convert"] for task in tasks if "tfleet.serving.tftrt_convert" in task)
+    assert {name for name, text in handed.items() if "__model_conversion_options" in text} == set(conversion_options.OPTIONS)
+    said = yaml.safe_load(tftrt_convert.DOCUMENTATION)["options"]
+    words = {"str": "text", "int": "whole number", "bool": "true or false", "list": "list of", "dict": "shapes"}
+    assert [name for name, kind in conversion_options.OPTIONS.items() if words[said[name]["type"]] not in kind] == []
+
+
+def test_what_is_right_is_accepted():
+    options = {
+        "signature": "raw", "calibration": ["/srv/a.tfrecord"], "calibration_examples": 100, "values": "-1..1", "batch_sizes": [1, "4"], "build": False,
+        "shapes": {"a": [1, 8, 8, 1], "b": ["1x8", [2, 8]]}, "dynamic_shape": "yes", "workspace_bytes": "33554432", "cached_engines": None,
+    }  # fmt: skip
+    thresholds = {"outputs": {"scores": {"mean_abs": 0.01, "top1": 1}}, "detection": {"matched": 0.97}, "accuracy_drop": 0}
+    variants = [{"model": "digits", "variant": "tftrt", "precision": "int8", "version": 3, "options": options, "thresholds": thresholds}]
+    (item,) = items(variants)
+    assert (item["options"], item["thresholds"], item["precision"]) == (options, thresholds, "INT8")
 
 
 def test_the_mark_changes_with_whatever_the_verdict_depends_on():
