@@ -12,7 +12,7 @@ import yaml
 CHECKOUT = pathlib.Path(__file__).parents[3]
 SHOWN = ["model_server_image", "__model_server_ours", "__model_server_argv", "__model_server_servers", "__model_server_mounts", "__model_server_check",
          "model_server_free_memory", "tensorflow_runtime_form", "tensorflow_runtime_requirements", "tensorflow_runtime_image_base", "tensorflow_runtime_gpu",
-         "tensorflow_runtime_gpu_required", "tensorflow_runtime_wheel", "serving_smoke_addresses"]
+         "tensorflow_runtime_gpu_required", "tensorflow_runtime_wheel", "serving_smoke_addresses", "tensorflow_runtime_environment"]
 JETSON = {"kind": "jetson"}
 SERVING = "docker.io/tensorflow/serving:2.17.0-gpu"
 OURS = "tfleet-runtime:current"
@@ -70,7 +70,7 @@ def test_a_server_with_gpus_serves_with_the_official_image_and_the_client(tmp_pa
     assert shown["tensorflow_runtime_requirements"].endswith("runtime/requirements-client.txt")
     assert shown["model_server_image"] == SERVING and shown["__model_server_ours"] is False
     assert [server["grpc_port"] for server in shown["__model_server_servers"]] == [8500, 8510]
-    assert shown["serving_smoke_addresses"] == [server["address"] for server in shown["__model_server_servers"]] == ["127.0.0.1:8500", "127.0.0.1:8510"]
+    assert shown["serving_smoke_addresses", "tensorflow_runtime_environment"] == [server["address"] for server in shown["__model_server_servers"]] == ["127.0.0.1:8500", "127.0.0.1:8510"]
     assert not [flag for flag in shown["__model_server_argv"] if "tfleet_" in flag]
     assert shown["__model_server_check"] == "/opt/tfleet/venv/bin/tfleet config check --kind KIND %s"
     assert all(mount["read_only"] for mount in shown["__model_server_mounts"])
@@ -120,6 +120,14 @@ def test_variables_that_do_not_belong_together_are_refused_with_what_to_write(tm
     code, output = play(tmp_path, {}, variables, [{"ansible.builtin.include_role": {"name": f"tfleet.serving.{role}", "tasks_from": "variables"}}])
     assert code != 0
     assert words in " ".join(output.split()), output
+
+
+# ---- what fetches on the hosts ----
+def test_the_proxies_of_the_fleet_reach_pip_and_builds_unless_the_role_has_its_own(tmp_path):
+    proxies, own = {"https_proxy": "http://proxy.example.net:3128"}, {"PIP_INDEX_URL": "https://pip.example.net/simple"}
+    assert evaluated(tmp_path)["tensorflow_runtime_environment"] == {}
+    assert evaluated(tmp_path, tfleet_proxy_environment=proxies)["tensorflow_runtime_environment"] == proxies
+    assert evaluated(tmp_path, tfleet_proxy_environment=proxies, tensorflow_runtime_environment=own)["tensorflow_runtime_environment"] == own
 
 
 # ---- the package of the hosts, built on the controller ----
