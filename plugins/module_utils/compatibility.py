@@ -57,7 +57,12 @@ def resolve(device, tensorflow=2, image=None, precisions=(), in_image=True, grou
 def _jetson_is_known(device, problems):
     if device["l4t_known_as"] is not None:
         return True
-    if device["l4t"] is None:
+    override = device.get("l4t_override")
+    if override:
+        near = hardware_data.nearest_l4t(override)
+        problems.append("preflight_l4t_override is %s, a release that %s does not have. Name one that is there%s." % (
+            override, hardware_data.path_of("l4t"), ", such as " + near if near else ""))
+    elif device["l4t"] is None:
         problems.append("The release of L4T cannot be read: /etc/nv_tegra_release is missing or damaged, and the package nvidia-l4t-core is not installed. "
                         "Install that package, or set preflight_l4t_override to the release that `head -1 /etc/nv_tegra_release` should tell.")
     else:
@@ -65,8 +70,6 @@ def _jetson_is_known(device, problems):
             hardware_data.l4t_release(device["l4t"])
         except DataError as error:
             problems.append(str(error))
-        else:
-            problems.append("preflight_l4t_override names a release that %s does not have. Name one that is there." % hardware_data.path_of("l4t"))
     return False
 
 

@@ -41,7 +41,8 @@ def describe(observed, l4t_override=None):
         "default_target", "thermal", "over_current", "throttling", "docker", "disk")}
     device.update({
         "kind": "jetson" if observed["jetson"] else "gpu_server" if observed["gpus"] or observed["gpu_on_bus"] else "cpu_server",
-        "l4t_known_as": None, "jetpack": None, "soc": None, "module": None, "variant": None, "compute_capability": None, "precisions": None,
+        "l4t_known_as": None, "l4t_override": l4t_override, "jetpack": None, "soc": None, "module": None, "variant": None, "compute_capability": None,
+        "precisions": None,
         "cuda": {"expected": None, "installed": _newest(observed["packages"], r"cuda-cudart-\d+-\d+$"), "driver": observed["driver_cuda"]},
         "tensorrt": {"expected": None, "installed": _newest(observed["packages"], r"libnvinfer\d+$")},
         "cudnn": {"expected": None, "installed": _newest(observed["packages"], r"libcudnn\d+(-cuda-\d+)?$")},

@@ -95,6 +95,7 @@ ansible_facts:
         architecture: {description: As the kernel calls it., type: str, returned: always, sample: aarch64}
         l4t: {description: Release of Jetson Linux., type: str, returned: always, sample: 36.4.7}
         l4t_known_as: {description: The release of C(data/l4t.yml) whose facts hold; null for an unknown one., type: str, returned: always, sample: 36.4.7}
+        l4t_override: {description: O(l4t_override) as it was given., type: str, returned: always, sample: null}
         jetpack: {description: JetPack of that release., type: str, returned: always, sample: 6.2.1}
         soc: {description: A key of C(socs) in C(data/jetsons.yml)., type: str, returned: always, sample: tegra234}
         module: {description: A key of C(modules) in C(data/jetsons.yml)., type: str, returned: always, sample: orin-nx}

@@ -300,9 +300,11 @@ def test_an_unreadable_l4t_is_refused(named):
     assert "cannot be read" in resolve(named("empty-release-file"))["problems"][0]
 
 
-def test_an_override_for_a_release_that_is_not_there_is_refused(tmp_path):
-    found = device("agx-orin-64gb-6.2.1", tmp_path, l4t_override="36.9")
-    assert "preflight_l4t_override names a release that" in resolve(found)["problems"][0]
+@pytest.mark.parametrize("row", ["agx-orin-64gb-6.2.1", "unknown-release", "empty-release-file"])
+def test_an_override_for_a_release_that_is_not_there_is_refused_by_its_name(tmp_path, row):
+    (problem,) = resolve(device(row, tmp_path, l4t_override="36.9"))["problems"]
+    assert problem.startswith("preflight_l4t_override is 36.9, a release that ")
+    assert problem.endswith("data/l4t.yml does not have. Name one that is there, such as 36.5.2.")
 
 
 def test_an_override_makes_it_possible(tmp_path):
