@@ -64,6 +64,17 @@ class Archive(object):
         raise SourceError("%s: %s Build the release again with model_release." % (self.path, why))
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a mirror elsewhere, but urllib would take user and password there too."""
+
+    def redirect_request(self, request, *where):
+        """Return the request at the other address: whoever answers there gets no password of this one."""
+        other = super(_Redirects, self).redirect_request(request, *where)
+        if other is not None and urllib.parse.urlsplit(other.full_url)[:2] != urllib.parse.urlsplit(request.full_url)[:2]:
+            other.remove_header("Authorization")
+        return other
+
+
 class Mirrors(object):
     """Base addresses of HTTP servers that have the archive ``name`` with its index and signature.
 
@@ -80,6 +91,7 @@ class Mirrors(object):
         self.name, self.timeout = name, timeout
         self.pace = Pace(rate)
         self.bytes = 0
+        self._opener = urllib.request.build_opener(_Redirects)
         self._turn, self._failures, self._wrong, self._moved = 0, [], {}, time.time()
 
     def document(self, suffix, largest, optional=False):
@@ -135,7 +147,7 @@ class Mirrors(object):
         url = "%s/%s" % (self.urls[self._turn % len(self.urls)], urllib.parse.quote(path))
         plain, authorization = _authorization(url)
         request = urllib.request.Request(plain, headers=dict(headers or {}, **authorization))  # noqa: S310 - http and https only, see above
-        return urllib.request.urlopen(request, timeout=SILENCE_SECONDS)  # noqa: S310
+        return self._opener.open(request, timeout=SILENCE_SECONDS)
 
     def _next(self, error):
         url = self.urls[self._turn % len(self.urls)]

@@ -220,6 +220,35 @@ def test_a_secret_in_an_address_is_sent_but_not_said(stage, mirror):
     assert "hidden" not in str(caught.value)
 
 
+class Elsewhere(Mirror):
+    """Sends everybody to another address; what it was told of a user is in ``authorized``."""
+
+    def __init__(self, folder, other=None):
+        super().__init__(folder)
+        self.other, self.authorized = other, []
+
+    def answer(self, handler):
+        self.authorized.append(handler.headers.get("Authorization"))
+        if not self.other or handler.path.startswith("/there/"):
+            super().answer(handler)
+            return
+        handler.send_response(302)
+        handler.send_header("Location", "%s/there%s" % (self.other, handler.path))
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+
+def test_a_redirect_takes_the_password_no_farther_than_to_its_own_server(stage, folder):
+    with Elsewhere(folder) as stranger, Elsewhere(folder, stranger.url) as mirror:
+        assert_staged(stage(1, work={"fetch": "pull"}, urls=[mirror.url.replace("//", "//user:hidden@")]), 1)
+        assert set(mirror.authorized) == {"Basic dXNlcjpoaWRkZW4="}
+        assert set(stranger.authorized) == {None}
+    with Elsewhere(folder) as mirror:
+        mirror.other = mirror.url
+        assert_staged(stage(2, work={"fetch": "pull"}, urls=[mirror.url.replace("//", "//user:hidden@")]), 2)
+        assert set(mirror.authorized) == {"Basic dXNlcjpoaWRkZW4="}
+
+
 # ---- packed copies ----
 def test_packed_blocks_are_put_where_they_belong_even_if_the_last_copy_was_cut(stage, place, folder, base, monkeypatch):
     place(1, stage(1)["staged"])
