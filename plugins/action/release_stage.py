@@ -15,6 +15,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils import release_inde
 from ansible_collections.tfleet.serving.plugins.module_utils import signature as signatures
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import canonical_json
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.runtime import redact_result
 from ansible_collections.tfleet.serving.plugins.plugin_utils import release_sending, swarm_control
 from ansible_collections.tfleet.serving.plugins.plugin_utils.transport_choice import choose, megabytes
 
@@ -44,6 +45,8 @@ class ActionModule(ActionBase):
             result = {"failed": True, "msg": "The release was not staged: %s. What has come is kept; put that right and run again." % error}
         for key in ("missing", "parts", "rsync"):
             result.pop(key, None)
+        # An address to fetch from may hold a user and a password, and the module's invocation has them all.
+        result = redact_result(result)
         result["seconds"] = round(time.time() - begin, 2)
         if not result.get("failed") and result.get("changed") and not self._task.check_mode:
             self._say(result, task_vars or {})

@@ -220,6 +220,25 @@ def test_a_secret_in_an_address_is_sent_but_not_said(stage, mirror):
     assert "hidden" not in str(caught.value)
 
 
+@pytest.mark.parametrize("version", [1, 3])
+def test_no_output_of_a_playbook_shows_a_secret_of_an_address(base, mirror, collections_path, tmp_path, version):
+    arguments = {"model": "digits", "version": version, "base_path": str(base), "transport": "pull", "timeout": 1,
+                 "urls": [mirror.url.replace("//", "//user:hidden@")]}
+    play = tmp_path / "play.json"
+    play.write_text(json.dumps([{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [
+        {"tfleet.serving.release_stage": arguments, "register": "staged"}, {"ansible.builtin.debug": {"var": "staged"}}]}]))
+    done = subprocess.run(
+        [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), "-vvv", "-i", "localhost,", "-e", "ansible_python_interpreter=" + sys.executable,
+         str(play)],
+        env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=collections_path, PYTHONPATH=collections_path, ANSIBLE_HOME=str(tmp_path / "ansible"),
+                 ANSIBLE_NOCOLOR="1"),
+        cwd=str(tmp_path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    output = done.stdout.decode()
+    assert done.returncode == (0 if version == 1 else 2), output
+    assert (str(base / ".staging" / "1") in output) == (version == 1)
+    assert "invocation" in output and "hidden" not in output, output
+
+
 class Elsewhere(Mirror):
     """Sends everybody to another address; what it was told of a user is in ``authorized``."""
 
