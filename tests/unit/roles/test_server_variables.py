@@ -70,7 +70,7 @@ def test_a_server_with_gpus_serves_with_the_official_image_and_the_client(tmp_pa
     assert shown["tensorflow_runtime_requirements"].endswith("runtime/requirements-client.txt")
     assert shown["model_server_image"] == SERVING and shown["__model_server_ours"] is False
     assert [server["grpc_port"] for server in shown["__model_server_servers"]] == [8500, 8510]
-    assert shown["serving_smoke_addresses", "tensorflow_runtime_environment"] == [server["address"] for server in shown["__model_server_servers"]] == ["127.0.0.1:8500", "127.0.0.1:8510"]
+    assert shown["serving_smoke_addresses"] == [server["address"] for server in shown["__model_server_servers"]] == ["127.0.0.1:8500", "127.0.0.1:8510"]
     assert not [flag for flag in shown["__model_server_argv"] if "tfleet_" in flag]
     assert shown["__model_server_check"] == "/opt/tfleet/venv/bin/tfleet config check --kind KIND %s"
     assert all(mount["read_only"] for mount in shown["__model_server_mounts"])
