@@ -48,7 +48,7 @@ def test_the_timer_waits_a_random_while(host):
     assert host.check_output("systemctl show --property=RandomizedDelayUSec --value tfleet-pull.timer") == "15min"
 
 
-@pytest.mark.parametrize("path", ["variables.yml", "signers.asc"])
+@pytest.mark.parametrize("path", ["variables.yml", "environment", "signers.asc"])
 def test_only_root_reads_its_configuration(host, path):
     assert host.file("/etc/tfleet-pull").mode == 0o700
     assert host.file(f"/etc/tfleet-pull/{path}").mode == 0o600
