@@ -56,9 +56,12 @@ def request_of(kind: str, args: argparse.Namespace) -> Any:
 
     try:
         values = list(value_range(args.values))
+    except ValueError:
+        raise TfleetError("--values %s cannot be read: write LOW..HIGH, the lower first, such as --values=0..1 or --values=-1..1." % args.values)
+    try:
         batch_sizes = [int(part) for part in _listed(args.batch_sizes)]
-    except ValueError as error:
-        raise TfleetError("--values or --batch-sizes cannot be read: %s." % error)
+    except ValueError:
+        raise TfleetError("--batch-sizes %s cannot be read: write whole numbers with commas, such as --batch-sizes 1,4,8." % args.batch_sizes)
     return request.new(
         kind,
         args.precision,

@@ -170,8 +170,9 @@ def test_the_command(native, tmp_path, capsys):
     ("options", "part"),
     [
         (["--variant", "tftrt", "--hardware-class", "c", "--shape", "images"], "--shape images: write the input's alias"),
-        (["--variant", "tftrt", "--hardware-class", "c", "--batch-sizes", "1,x"], "cannot be read"),
-        (["--variant", "tflite", "--values", "1..0"], "range of values"),
+        (["--variant", "tftrt", "--hardware-class", "c", "--batch-sizes", "1,x"], "--batch-sizes 1,x cannot be read: write whole numbers"),
+        (["--variant", "tflite", "--values", "1..0"], "--values 1..0 cannot be read: write LOW..HIGH"),
+        (["--variant", "tflite", "--values", "a..b"], "--values a..b cannot be read: write LOW..HIGH"),
     ],
 )
 def test_options_that_cannot_be_read(options, part, native, tmp_path, capsys):
