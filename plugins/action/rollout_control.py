@@ -9,7 +9,7 @@ import re
 import time
 
 from ansible import constants
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsiblePromptNoninteractive
 from ansible.plugins.action import ActionBase
 from ansible_collections.tfleet.serving.plugins.module_utils import rollout_state as states
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
@@ -53,6 +53,8 @@ class ActionModule(ActionBase):
     # ---- plan ----
     def _plan(self, args):
         checked = settings(self._vars)
+        if checked["rollout_approval"] == "prompt" and not self._task.check_mode:
+            self._refuse_silence()
         root = root_of(args["work_dir"])
         resumed = str(self._vars.get("rollout_resume") or "")
         if resumed:
@@ -80,6 +82,15 @@ class ActionModule(ActionBase):
             ledger.append({"step": "run", "outcome": "begin", "by": _me(), "pid": os.getppid(), "waiting": len(control["order"]), "owed": control["owed"],
                            "settings": checked})
         return {"changed": False, "ansible_facts": {"rollout_control": control}}
+
+    def _refuse_silence(self):
+        """Where nobody can answer, ansible.builtin.pause only warns and goes on, as if each wave had been approved."""
+        try:
+            # Only Ansible's main process has the terminal. This asks it for nothing, and fails as the question of a wave would.
+            self._display.prompt_until("rollout: each wave asks for your approval.", seconds=0)
+        except AnsiblePromptNoninteractive as error:
+            raise ModuleError("rollout_approval is prompt, and nobody can answer: this run has no terminal, or is in its background. Run it in the "
+                              "foreground of one, or set rollout_approval to file: then each wave waits for a file that the run names.") from error
 
     def _planned(self, root, names, checked):
         hosts, targets, model = [], {}, self._model()
