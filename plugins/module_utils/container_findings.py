@@ -16,7 +16,8 @@ CONDITIONS = {
     "driver_missing": lambda seen, _data: not seen["gpus"],
     "device_nodes_missing": lambda seen, _data: not any(seen["devices"].values()),
     "stale_repository_files": lambda seen, _data: bool(seen["stale_files"]),
-    "devices_lost_on_reload": lambda seen, _data: bool(seen["docker"]) and seen["docker"]["cgroup_driver"] == "systemd" and not seen["cdi_files"],
+    # A CDI file does not help: the model server asks for the driver nvidia (servers.py), as --gpus does.
+    "devices_lost_on_reload": lambda seen, _data: bool(seen["docker"]) and seen["docker"]["cgroup_driver"] == "systemd",
     "default_runtime_is_another": lambda seen, data: bool(seen["docker"]) and seen["docker"]["default_runtime"] != data["toolkit"]["runtime"]["name"],
     "csv_files_missing": lambda seen, _data: any(not csv["exists"] for csv in seen["csv"].values()),
     "csv_targets_missing": lambda seen, _data: any(csv["missing"] for csv in seen["csv"].values()),

@@ -16,7 +16,7 @@ def observe(params, run_command, get_bin_path):
     """Return the observations; None stands for what could not be asked.
 
     :param params: ``runtime`` {name, path}, ``devices``, ``csv_directory``, ``csv_files``, ``csv_targets``, ``stale_files``, ``daemon_options`` (path),
-        ``cdi_directories``, ``snap`` (path), and ``test`` (argv of a container to run, or []).
+        ``snap`` (path), and ``test`` (argv of a container to run, or []).
     """
     messages: Dict[str, str] = {}
     return {
@@ -28,7 +28,6 @@ def observe(params, run_command, get_bin_path):
         "gpus": _gpus(run_command, get_bin_path, messages),
         "stale_files": [path for path in params["stale_files"] if os.path.lexists(path)],
         "csv": {name: _csv(os.path.join(params["csv_directory"], name), name in params["csv_targets"]) for name in params["csv_files"]},
-        "cdi_files": sorted(path for directory in params["cdi_directories"] for path in glob.glob(os.path.join(directory, "*"))),
         "test": _test(run_command, params["test"], messages),
         "messages": messages,
     }

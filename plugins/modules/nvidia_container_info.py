@@ -45,11 +45,6 @@ options:
     description: Docker's configuration.
     type: path
     default: /etc/docker/daemon.json
-  cdi_directories:
-    description: Where Docker finds CDI files.
-    type: list
-    elements: path
-    default: [/etc/cdi, /var/run/cdi]
   snap:
     description: What is there if Docker is a snap.
     type: path
@@ -109,7 +104,6 @@ observations:
     gpus: 1
     stale_files: []
     csv: {}
-    cdi_files: []
     test: null
     messages: {}
 """
@@ -129,7 +123,6 @@ def main():
             "csv_targets": {"type": "list", "elements": "str", "default": []},
             "stale_files": {"type": "list", "elements": "path", "default": []},
             "daemon_options": {"type": "path", "default": "/etc/docker/daemon.json"},
-            "cdi_directories": {"type": "list", "elements": "path", "default": ["/etc/cdi", "/var/run/cdi"]},
             "snap": {"type": "path", "default": "/snap/docker/current"},
             "test": {"type": "list", "elements": "str", "default": []},
         },

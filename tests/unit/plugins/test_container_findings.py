@@ -15,7 +15,6 @@ GOOD = {
     "gpus": 1,
     "stale_files": [],
     "csv": {},
-    "cdi_files": [],
     "test": None,
     "messages": {},
 }
@@ -74,7 +73,6 @@ def test_what_the_host_shows(kind, changes, expected):
 
 def test_what_will_fail_later_is_a_warning_and_a_failure_once_it_does():
     assert found("gpu_server", docker={"cgroup_driver": "systemd"}) == [("nvml_after_reload", "warning")]
-    assert found("gpu_server", docker={"cgroup_driver": "systemd"}, cdi_files=["/etc/cdi/nvidia.yaml"]) == []
     assert found("jetson", docker={"cgroup_driver": "systemd"}) == []
     said = {"docker run": "Failed to initialize NVML: Unknown Error"}
     assert found("gpu_server", docker={"cgroup_driver": "systemd"}, test=False, messages=said) == [("nvml_after_reload", "failure")]

@@ -31,8 +31,7 @@ def tools(tmp_path, monkeypatch):
 @pytest.fixture
 def observe(run_module, tmp_path):
     def run(check=False, **parameters):
-        defaults = {"daemon_options": str(tmp_path / "daemon.json"), "csv_directory": str(tmp_path), "cdi_directories": [str(tmp_path / "cdi")],
-                    "snap": str(tmp_path / "snap")}
+        defaults = {"daemon_options": str(tmp_path / "daemon.json"), "csv_directory": str(tmp_path), "snap": str(tmp_path / "snap")}
         result = run_module("nvidia_container_info", check=check, **dict(defaults, **parameters))
         assert result["changed"] is False
         return result["observations"]
@@ -45,14 +44,12 @@ def test_a_server_with_everything(tools, observe, tmp_path):
     tools("nvidia-smi", '[ "$*" = "--query-gpu=index --format=csv,noheader" ] && printf "0\\n1\\n"')
     tools("nvidia-container-runtime", "exit 0")
     (tmp_path / "daemon.json").write_text('{"runtimes": {"nvidia": {"path": "nvidia-container-runtime", "args": []}}}')
-    (tmp_path / "cdi").mkdir()
-    (tmp_path / "cdi/nvidia.yaml").touch()
     seen = observe(devices=["/dev/null", str(tmp_path)])
     assert seen == {
         "docker": {"version": "27.5.1", "runtimes": ["io.containerd.runc.v2", "nvidia", "runc"], "default_runtime": "nvidia", "cgroup_driver": "systemd",
                    "rootless": False},
         "snap": False, "runtime_installed": True, "runtime_registered": True, "devices": {"/dev/null": True, str(tmp_path): False}, "gpus": 2,
-        "stale_files": [], "csv": {}, "cdi_files": [str(tmp_path / "cdi/nvidia.yaml")], "test": None, "messages": {},
+        "stale_files": [], "csv": {}, "test": None, "messages": {},
     }
 
 
