@@ -106,6 +106,17 @@ def test_zram_of_jetpack_is_resized_disabled_and_taken_back(jetson):
     leaves_nothing(jetson)
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [{"jetson_memory_swap_size": "64M", "jetson_memory_swap_path": "/nowhere/swapfile"}, {"jetson_memory_swappiness": "200"}],
+    ids=["swap file", "swappiness"],
+)
+def test_what_is_refused_is_refused_before_zram_changes(jetson, refused):
+    swaps = jetson.swaps()
+    run = jetson.role("jetson_memory", jetson_memory_zram_size="200M", **refused)
+    assert run.failure and run.changed == [] and jetson.swaps() == swaps
+
+
 def test_zram_of_somebody_else_is_left_alone(jetson):
     jetson.write("/etc/udev/rules.d/99-zram.rules", 'KERNEL=="zram0", ATTR{disksize}="64M", RUN="/sbin/mkswap $env{DEVNAME}"\n')
     swaps = jetson.swaps()
