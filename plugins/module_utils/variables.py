@@ -64,7 +64,7 @@ def _value_problems(name, option, variables):
     errors = ArgumentSpecValidator(_plain({name: option})).validate({name: value}).error_messages
     if errors and secret:
         return ["%s is not what it must be: %s. Its value is secret and not shown." % (name, option["type"])]
-    return ["%s: %s" % (name, error) for error in errors]
+    return ["%s: %s." % (name, error.rstrip(".")) for error in errors]
 
 
 def _plain(options):

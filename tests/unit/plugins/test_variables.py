@@ -62,6 +62,8 @@ def test_a_value_of_the_wrong_kind(name, value, says):
     assert len(found) == 1
     assert found[0].startswith(name + ": ")
     assert says in found[0]
+    # Sentences of several variables and hosts are told in one line.
+    assert found[0].endswith(".") and not found[0].endswith("..")
 
 
 def test_a_value_that_is_known_only_later_is_left_to_the_role():
