@@ -65,3 +65,9 @@ def test_the_main_task_file_is_a_table_of_contents(role):
 def keywords(tasks):
     """All keywords and modules of some tasks, those inside blocks included."""
     return {key for task in tasks for key in set(task) | keywords(task.get("block", []))}
+
+
+def test_a_role_reads_the_device_as_the_preflight_does(role):
+    # Called without the inventory's override and roots, the module would replace what is known of the device.
+    if role.name != "preflight":
+        assert [path.name for path in role.glob("tasks/*.yml") if "tfleet.serving.jetson_facts:" in path.read_text()] == []
