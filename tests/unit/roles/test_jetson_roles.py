@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -46,3 +47,18 @@ def test_what_is_refused_is_refused_before_zram_is_looked_at(tmp_path, refused, 
     status, output = run("jetson_memory", tmp_path, jetson_memory_zram_size="64M", jetson_memory_zram_package="zram-tools", **refused)
     assert status == 2 and says in output
     assert "changed=0" in output and "See who manages zram" not in output
+
+
+def test_the_playbook_of_the_exchange_in_the_documentation_is_one(tmp_path):
+    (snippet,) = re.findall(r"^```yaml\n(.*?)^```", (CHECKOUT / "docs/jetson.md").read_text(), re.DOTALL | re.MULTILINE)
+    entries = re.findall(r"tasks_from: (\w+)", snippet)
+    assert entries == ["exchange_begin", "exchange_end"]
+    assert all((CHECKOUT / f"roles/jetson_memory/tasks/{entry}.yml").exists() for entry in entries)
+    path = tmp_path / "play.yml"
+    path.write_text(snippet.replace("import_playbook: ", f"import_playbook: {CHECKOUT}/playbooks/"))
+    done = subprocess.run(
+        [str(pathlib.Path(sys.executable).parent / "ansible-playbook"), "-i", str(CHECKOUT / "inventories/example"), "--syntax-check", str(path)],
+        env={**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_HOME": str(CHECKOUT / ".ansible"), "ANSIBLE_NOCOLOR": "1"},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, cwd=CHECKOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
