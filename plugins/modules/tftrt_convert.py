@@ -152,8 +152,8 @@ EXAMPLES = r"""
     src: /srv/build/detector/native
     dest: /srv/build/detector/tftrt
     precision: FP16
-    hardware_class: "{{ tfleet_device.hardware_class }}"
-    device_precisions: "{{ tfleet_device.precisions }}"
+    hardware_class: "{{ ansible_facts.tfleet_device.hardware_class }}"
+    device_precisions: "{{ ansible_facts.tfleet_device.precisions }}"
     batch_sizes: [1, 4]
     shapes: {image_tensor: [[1, 300, 300, 3]]}
     workspace_bytes: 33554432
@@ -180,7 +180,7 @@ EXAMPLES = r"""
   tfleet.serving.tftrt_convert:
     src: /srv/build/detector/native
     dest: /srv/build/detector/tftrt
-    hardware_class: "{{ tfleet_device.hardware_class }}"
+    hardware_class: "{{ ansible_facts.tfleet_device.hardware_class }}"
     wait: 0
   register: converted
   until: converted.finished
