@@ -80,8 +80,14 @@ def test_mode_that_needs_a_reboot_is_refused_and_then_allowed(orin):
     run = orin.role("jetson_power", jetson_power_mode="7W")
     assert "needs a reboot to change its power mode from 15W to 7W" in run.failure and "jetson_power_reboot" in run.failure
     assert mode(orin) == "0"
-    known = orin.role("jetson_power", check=True, jetson_power_mode="7W", tfleet_device={"module": "orin-nano"})
+    known = orin.role("jetson_power", check=True, jetson_power_mode="7W", device={"module": "orin-nano"})
     assert "needs a reboot" in known.failure
+
+    # A refusal leaves the clocks as they were too.
+    orin.changes("jetson_power", jetson_power_clocks=True)
+    assert "needs a reboot" in orin.role("jetson_power", jetson_power_mode="7W", jetson_power_clocks=True).failure
+    assert clock(orin) == "locked in mode 0"
+    orin.changes("jetson_power")
 
     # A container has the boot id of its machine, before and after; give it one that lasts as long as its boot.
     orin.run("cat /proc/sys/kernel/random/uuid > /run/boot_id; mount --bind /run/boot_id /proc/sys/kernel/random/boot_id")
