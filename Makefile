@@ -54,8 +54,8 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 
 ##@ Test
 # Two at a time, the longest first.
-SUITES := molecule:1500$(MORE_SUITES) unit:1080 test-demo:720 conformance:720 test-conversion:720 due-tftrt:360 test-legacy:480 faults:300 lint:240
-.PHONY: test setup-test lint unit conformance test-demo test-conversion molecule faults test-legacy test-tftrt test-hardware test-arm64 bench
+SUITES := molecule:1500$(MORE_SUITES) unit:1080 test-demo:720 conformance:720 test-conversion:300 due-networks:600 due-tftrt:360 test-legacy:480 faults:300 lint:240
+.PHONY: test setup-test lint unit conformance test-demo test-conversion test-networks molecule faults test-legacy test-tftrt test-hardware test-arm64 bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
 
@@ -90,9 +90,13 @@ conformance: setup-test ## The model server against the TensorFlow Serving API
 test-demo: setup-test ## The demo twice, then rollback and status, apart from a running demo
 	pytest tests/demo
 
-CONVERSIONS := tests/unit/runtime/convert/variants/test_conversions.py
 test-conversion: setup-test ## Variants of the demo models built, compared, measured and released by the rule
-	pytest tests/conversion $(CONVERSIONS)
+	pytest tests/conversion
+
+CONVERSIONS := tests/unit/runtime/convert/variants/test_conversions.py
+test-networks: setup-test ## Variants of MobileNetV2, ResNet50, SSD and Faster R-CNN; note the pass in tests/proven/networks
+	pytest $(CONVERSIONS)
+	tools/due networks --note
 
 # In this order: the first releases the models that the others find built.
 SCENARIOS := default provision container rollout
@@ -121,21 +125,21 @@ test-system: setup-test ## The roles that change a whole machine (swap, zram, ta
 test-legacy: setup-test ## Modules on Python 3.6 under ansible-core 2.16, the runtime on TensorFlow 1.15 and 2.7
 	pytest tests/legacy
 
-test-tftrt: setup-test ## TF-TRT up to the saved graph with a stand-in for TensorRT (x86_64; a wheel of 600 MB, once); note the pass in tests/tftrt/proven
+test-tftrt: setup-test ## TF-TRT up to the saved graph with a stand-in for TensorRT (x86_64; a wheel of 600 MB, once); note the pass in tests/proven/tftrt
 	pytest tests/tftrt
 	@if [ "$$(uname -m)" = x86_64 ]; then tools/due tftrt --note; fi
 
 # What `make test` runs: nothing has to be proven twice.
-.PHONY: due-tftrt
-due-tftrt: setup-test
-	@if tools/due tftrt; then $(MAKE) --no-print-directory test-tftrt; else echo "Nothing that test-tftrt proves has changed since it passed."; fi
+.PHONY: due-networks due-tftrt
+due-networks due-tftrt: due-%: setup-test
+	@if tools/due $*; then $(MAKE) --no-print-directory test-$*; else echo "Nothing that test-$* proves has changed since it passed."; fi
 
 test-hardware: setup-test ## TF-TRT on a real device: HOST=user@device, RUNTIME=the tfleet command there
 	@test -n "$(HOST)" || { echo "Say which device: make test-hardware HOST=user@device" >&2; exit 2; }
 	PYTHONPATH=runtime/src pytest tests/hardware --host "$(HOST)" --runtime "$(or $(RUNTIME),tfleet)"
 
 # Ten minutes of emulation: not part of `make test`, but of CI whenever `tools/due arm64` says so.
-test-arm64: setup-test ## The runtime image on an aarch64 userland under emulation (root); note the pass in tests/arm64/proven
+test-arm64: setup-test ## The runtime image on an aarch64 userland under emulation (root); note the pass in tests/proven/arm64
 	molecule/shared/test_hosts engine
 	@trap 'tests/arm64/emulation down' EXIT; tests/arm64/emulation up && pytest tests/arm64 -s && tools/due arm64 --note
 
