@@ -29,6 +29,7 @@ def checkout(tmp_path, suite):
             shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         else:
             shutil.copy(source, tmp_path / name)
+    (tmp_path / "tests").mkdir(exist_ok=True)
     tool.main(tmp_path, suite, note=True)
     return tmp_path
 
