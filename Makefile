@@ -19,7 +19,7 @@ export MOLECULE_GLOB := molecule/*/molecule.yml
 
 # A stamp in the environment is named after everything that decides its content, its place included.
 digest = $(shell (echo $(CURDIR); cat $(1)) 2>/dev/null | sha256sum | cut -c1-16)
-RUN_FILES := requirements.txt runtime/requirements.txt runtime/setup.cfg runtime/setup.py
+RUN_FILES := requirements.txt runtime/requirements.txt runtime/requirements-gateway.txt runtime/setup.cfg runtime/setup.py
 TEST_FILES := $(RUN_FILES) requirements-test.txt requirements-serving-api.txt
 RUN_STAMP := $(VENV)/.installed-run-$(call digest,$(RUN_FILES))
 TEST_STAMP := $(VENV)/.installed-test-$(call digest,$(TEST_FILES))

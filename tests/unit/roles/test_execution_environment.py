@@ -26,7 +26,7 @@ def test_all_that_the_image_copies_is_in_the_context(context):
     assert "_build/controller" in copied
     assert all((context / source).exists() for source in copied)
     build = context / "_build"
-    for name in ("requirements.txt", "runtime/requirements.txt", "runtime/setup.cfg", "runtime/src/tfleet/cli/__init__.py"):
+    for name in ("requirements.txt", "runtime/requirements.txt", "runtime/requirements-gateway.txt", "runtime/setup.cfg", "runtime/src/tfleet/cli/__init__.py"):
         source = CHECKOUT / name
         assert (build / "controller" / name).read_bytes() == source.read_bytes()
     assert yaml.safe_load((build / "requirements.yml").read_text()) == yaml.safe_load((CHECKOUT / "requirements.yml").read_text())
