@@ -60,6 +60,8 @@ class ActionModule(ActionBase):
         if resumed:
             ledger, state = self._resumed(root, resumed)
             state.add({"step": "run"})
+            left = set(state.owed()).union(*[wave["hosts"] for wave in state.waves()])
+            self._refuse_lost([name for name in args["hosts"] if name in left])
         else:
             ledger, state = self._planned(root, args["hosts"], checked)
         lines = state.plan
@@ -94,6 +96,7 @@ class ActionModule(ActionBase):
 
     def _planned(self, root, names, checked):
         hosts, targets, model = [], {}, self._model()
+        self._refuse_lost(names)
         for name in names:
             variables = self._vars["hostvars"][name]
             item = variables.get("rollout_item") or {}
@@ -111,6 +114,13 @@ class ActionModule(ActionBase):
                 "waves": [dict(wave._asdict(), hosts=list(wave.hosts)) for wave in waves], "targets": targets,
                 "sites": {host.name: host.site for host in hosts if host.site}, "classes": {host.name: host.hardware_class for host in hosts}}
         return Ledger(os.path.join(root, rollout)), states.State([line])
+
+    def _refuse_lost(self, names):
+        """Ansible goes on without a host whose task failed: a rollout that was planned without it would call itself done."""
+        lost = [name for name in names if name not in self._vars["ansible_play_hosts"]]
+        if lost:
+            raise LedgerError("What %s gets is not known: a task before this one failed there, and says why above. Correct it, or leave it out with --limit. "
+                              "Nothing has begun." % _some(lost))
 
     def _model(self):
         model = self._vars.get("rollout_model")
