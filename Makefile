@@ -54,8 +54,8 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 
 ##@ Test
 # Two at a time, the longest first.
-SUITES := molecule:1500$(MORE_SUITES) unit:1080 test-demo:720 conformance:720 test-conversion:300 due-networks:600 due-tftrt:360 test-legacy:480 faults:300 lint:240
-.PHONY: test setup-test lint unit conformance test-demo test-conversion test-networks molecule faults test-legacy test-tftrt test-hardware test-arm64 bench
+SUITES := molecule:1500$(MORE_SUITES) unit:1080 test-demo:720 conformance:720 test-conversion:300 due-networks:600 due-tftrt:360 test-legacy:480 faults:300 lint:240 test-browser:150
+.PHONY: test setup-test lint unit conformance test-demo test-conversion test-networks molecule faults test-legacy test-browser test-tftrt test-hardware test-arm64 bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
 
@@ -121,6 +121,9 @@ faults-rollout: setup-test ## What goes wrong with a rollout: killed controllers
 test-system: setup-test ## The roles that change a whole machine (swap, zram, targets, power); only with CI=true or TFLEET_TEST_SYSTEM=1
 	molecule/shared/test_hosts up
 	pytest tests/system
+
+test-browser: setup-test ## The web pages in headless Chromium: the gateway's, with a real model server behind it, and the reports
+	pytest tests/browser
 
 test-legacy: setup-test ## Modules on Python 3.6 under ansible-core 2.16, the runtime on TensorFlow 1.15 and 2.7
 	pytest tests/legacy
