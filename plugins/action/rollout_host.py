@@ -53,8 +53,10 @@ class ActionModule(ActionBase):
             if "Timeout" not in type(error).__name__:
                 raise
             answer, outcome = {}, FAILED
-            message = ("The step %s was not done within %s seconds (rollout_step_seconds), so it was given up. The host may hang: look at it, end what "
-                       "hangs there, and run again with -e rollout_resume=%s." % (step, self._task.timeout, self._task.args["rollout"]))
+            # After the other steps the host goes back, and is done with this rollout.
+            again = "go on with -e rollout_resume=%s" % self._task.args["rollout"] if step in ("stage", "rollback") else "begin a new rollout"
+            message = ("The step %s was not done within %s seconds (rollout_step_seconds), so it was given up. The host may hang: look at it and end what "
+                       "hangs there, then %s." % (step, self._task.timeout, again))
         return self._finish(step, outcome, message, answer, time.time() - begin)
 
     def _finish(self, step, outcome, message, answer, seconds):

@@ -83,7 +83,7 @@ class RolloutDevice(object):
         before_config = self.server.config()
         if digest(before_config) != seen["config_sha256"]:
             raise StepError("%s changed since the rollout looked at it: somebody else works on this device. Run the rollout again with "
-                            "-e rollout_resume=%s when they are done." % (self.server.config_file, self.params["rollout"]))
+                            "-e rollout_resume=%s when they are done." % (self.server.config_file, self.params["rollout"]), untouched=True)
         make_directories(self.base)
         configs = self.params["configs"]
         labels = seen["labels"].get(self.model, {})
@@ -281,8 +281,8 @@ class RolloutDevice(object):
     def _own_hold(self):
         held = self.hold.check(self.params["rollout"])
         if held is None:
-            raise StepError("This device is not held by the rollout %s: it did not pass the gate, or was rolled back. Begin again with -e rollout_resume=%s."
-                            % (self.params["rollout"], self.params["rollout"]))
+            raise StepError("This device is not held by the rollout %s: it did not pass the gate, or was rolled back meanwhile. Look who did it, then begin a "
+                            "new rollout." % self.params["rollout"])
         return held
 
     def _moved(self):
@@ -322,7 +322,7 @@ class RolloutDevice(object):
             if self._companion_is(name):
                 continue
             if sha256_file(src) != self.params["companions"][name]:
-                raise StepError("%s arrived damaged at %s. Run the rollout again with -e rollout_resume=%s." % (name, src, self.params["rollout"]))
+                raise StepError("%s arrived damaged at %s. Look at the device's disk and memory, then begin a new rollout." % (name, src))
             make_directories(directory)
             with open(src, "rb") as source, replacing(os.path.join(directory, name)) as target:
                 shutil.copyfileobj(source, target)

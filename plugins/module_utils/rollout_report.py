@@ -38,10 +38,14 @@ def summary(state: states.State) -> Dict[str, Any]:
         sentences.append("These hosts still have to be rolled back: %s. Do it with -e rollout_resume=%s as soon as they can be reached."
                          % (", ".join(state.owed()), rollout))
     left = [host.name for host in state.hosts.values() if host.waiting]
-    if left and state.stopped:
+    if left and state.stopped and all(state.hosts[name].waiting for name in state.failed()):
+        # Nothing that was proven speaks against the version.
+        sentences.append("Put that right, then go on with -e rollout_resume=%s." % rollout)
+    elif left and state.stopped:
         sentences.append("Find out why before you go on; then begin a new rollout, or raise the budget and go on with -e rollout_resume=%s." % rollout)
     elif left:
-        sentences.append("Go on with -e rollout_resume=%s when %s can be reached." % (rollout, ", ".join(left[:8]) + (" and others" if len(left) > 8 else "")))
+        sentences.append("Go on with -e rollout_resume=%s when %s can be reached%s." % (rollout, ", ".join(left[:8]) + (" and others" if len(left) > 8 else ""),
+                                                                                             " and what is told above is put right" if state.failed() else ""))
     return {"outcome": "stopped" if state.stopped else "incomplete", "counts": counts, "sentences": sentences}
 
 
@@ -53,7 +57,7 @@ def waiting(state: states.State) -> List[str]:
         names = state.named(status)
         if not names or status in (states.DONE, states.ROLLED_BACK):
             continue
-        next_step = "a person: look at it, then begin a new rollout" if status == "failed" else "-e rollout_resume=%s" % rollout
+        next_step = ("a person, and then for " if status == "failed" else "") + "-e rollout_resume=%s" % rollout
         sentences.append("%s, %s: %s. %s for %s." % (rollout, words, ", ".join(names), "They wait" if len(names) > 1 else "It waits", next_step))
     return sentences
 

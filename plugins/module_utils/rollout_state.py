@@ -35,7 +35,7 @@ class Host(object):
 
     @property
     def failed(self) -> bool:
-        """Whether it counts against the budget: a host that failed once does, whatever became of it since."""
+        """Whether it counts against the budget: a host on which the version failed once does, whatever became of it since."""
         return self.failure is not None
 
     @property
@@ -46,7 +46,7 @@ class Host(object):
     @property
     def waiting(self) -> bool:
         """Whether a run that resumes has to lead it through the steps."""
-        return self.status not in (DONE, ROLLED_BACK, OWED) and not self.failed
+        return self.status not in (DONE, ROLLED_BACK, OWED) and not (self.failed and self.touched)
 
 
 class State(object):
@@ -75,6 +75,9 @@ class State(object):
                 if host.status == FAILED and host.touched:
                     # The run before was killed between its failure and the decision, which could only have been this one.
                     host.status = OWED
+                elif host.status == FAILED:
+                    # What never arrived tells nothing about the version: a full disk, a server that was down, somebody else at work.
+                    host.status, host.failure = PENDING, None
         elif step == "decision":
             for name in line["roll_back"]:
                 # Nothing is owed by a host that the rollout has not yet touched.
@@ -98,15 +101,13 @@ class State(object):
             host.status = ROLLED_BACK if outcome == OK else OWED
             host.touched = outcome != OK
             return
+        # What it did before the line broke or the time was up nobody knows; the device says if it was nothing.
+        host.touched = host.touched or (step != "stage" and not line.get("detail", {}).get("untouched"))
         if outcome == OK:
             host.status = _AFTER[step]
-            host.touched = host.touched or step != "stage"
         elif outcome == UNREACHABLE:
-            # What it did before the line broke nobody knows.
-            host.touched = host.touched or step != "stage"
             host.status = UNREACHABLE
         else:
-            host.touched = host.touched or step != "stage"
             host.failure = host.failure or line
             host.status = FAILED
 

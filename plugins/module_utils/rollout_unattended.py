@@ -56,10 +56,7 @@ def _next(state: Optional[State], model: str, version: int, name: str) -> Any:
         return begin, "Version %d of %s is new here." % (version, model)
     if host.status == DONE:
         return None, "Version %d of %s was brought by %s." % (version, model, rollout)
-    if not settled and (host.waiting or host.touched):
-        return OrderedDict(begin, rollout_resume=rollout), "%s did not come to its end." % rollout
     if not settled:
-        # What never arrived tells nothing about the version: a line that was down, a disk that was full.
-        return begin, "Version %d of %s did not arrive with %s." % (version, model, rollout)
+        return OrderedDict(begin, rollout_resume=rollout), "%s did not come to its end." % rollout
     return None, ("Version %d of %s failed here in %s and is not tried again. Declare another version, or run playbooks/rollout.yml with "
                   "-e rollout_model=%s. %s" % (version, model, rollout, model, (host.failure or {}).get("msg", ""))).rstrip()

@@ -100,6 +100,8 @@ def test_a_version_that_does_not_pass_leaves_the_device_as_it_was(device):
     device.config.write_text(before + "# somebody was here\n")
     gate = device.step("gate", seen=seen, src=serving_tools.release(device.runtime, 2))
     assert "changed since the rollout looked at it" in gate["msg"]
+    # So a run that resumes leads it through the steps again.
+    assert gate["untouched"] is True
     assert not (device.base / ".rollout.json").exists()
     device.config.write_text(before)
     device.golden = serving_tools.GOLDEN % 1

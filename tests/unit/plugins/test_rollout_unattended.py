@@ -92,8 +92,7 @@ def test_a_version_that_failed_is_not_tried_again_and_the_reason_is_told(ledger)
 @pytest.mark.parametrize("outcome", ["failed", "unreachable"])
 def test_one_that_never_arrived_is_tried_again(ledger, outcome):
     ledger(failed("stage", outcome))
-    variables, _reason = ledger.next(2)
-    assert variables["rollout_model"] == "digits"
+    assert ledger.next(2) == ({"rollout_model": "digits", "rollout_resume": ROLLOUT}, f"{ROLLOUT} did not come to its end.")
 
 
 def test_what_stands_half_way_gives_way_to_a_newer_declaration(ledger):
