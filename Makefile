@@ -54,7 +54,7 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 
 ##@ Test
 # Two at a time, the longest first.
-SUITES := molecule:1500$(MORE_SUITES) unit:1080 test-demo:720 conformance:720 test-conversion:300 due-networks:600 due-tftrt:360 test-legacy:480 faults:300 lint:240 test-browser:150
+SUITES := molecule:1500$(MORE_SUITES) unit:1080 test-demo:720 conformance:720 test-conversion:300 due-networks:180 due-tftrt:360 test-legacy:480 faults:300 lint:240 test-browser:150
 .PHONY: test setup-test lint unit conformance test-demo test-conversion test-networks molecule faults test-legacy test-browser test-tftrt test-hardware test-arm64 bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
