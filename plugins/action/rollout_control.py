@@ -20,8 +20,9 @@ from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report impo
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import ARGUMENTS, DEFAULTS, root_of, settings
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves import Host, plan, within_hours
 
-# Steps after which is decided, and all that a host must have answered by then.
-ANSWERED = {"gate": ("stage", "gate"), "check": ("stage", "gate", "promote", "check")}
+# Steps after which is decided: all that a host must have answered by then, and where it stands if all was well.
+ANSWERED = {"stage": ("stage",), "gate": ("stage", "gate"), "check": ("stage", "gate", "promote", "check")}
+PASSED = {"stage": "staged", "gate": "gated", "check": states.DONE}
 POLL_SECONDS = 2
 PAUSE, APPROVED = "pause", "approved-%d"
 
@@ -214,14 +215,16 @@ class ActionModule(ActionBase):
             ledger.append(line)
             state.add(line)
         checked = self._checked()
-        decision = decide(state, hosts, budget(checked, len(state.hosts)), checked["rollout_rollback"])
-        wave = state.hosts[hosts[0]].wave
+        # What fails while it is brought to a host tells nothing against those that have the version.
+        policy = "host" if after == "stage" else checked["rollout_rollback"]
+        decision = decide(state, hosts, budget(checked, len(state.hosts)), policy)
+        wave = None if after == "stage" else state.hosts[hosts[0]].wave
         line = {"step": "decision", "wave": wave, "after": after, "verdict": decision.verdict, "reason": decision.reason, "roll_back": decision.roll_back}
         ledger.append(line)
         state.add(line)
         stop = decision.verdict == STOP
-        good = [name for name in hosts if state.hosts[name].status == {"gate": "gated", "check": states.DONE}[after]]
-        self._say("wave %d, %s: %d of %d hosts passed. %s" % (wave, after, len(good), len(hosts), decision.reason), bad=stop)
+        good = [name for name in hosts if state.hosts[name].status == PASSED[after]]
+        self._say("%s: %d of %d hosts passed. %s" % ("wave %d, %s" % (wave, after) if wave else "staging", len(good), len(hosts), decision.reason), bad=stop)
         if decision.roll_back:
             self._say("to be rolled back: %s" % _some(decision.roll_back), bad=True)
         verdict = {"stop": stop, "go": [] if stop else good, "back": [] if stop else decision.roll_back, "owed": state.owed() if stop else [],

@@ -30,9 +30,9 @@ options:
     elements: str
     default: []
   after:
-    description: With O(do=decide), the step that the hosts of the wave have been through.
+    description: With O(do=decide), the step that the hosts have been through - all of them with V(stage), else those of the wave.
     type: str
-    choices: [gate, check]
+    choices: [stage, gate, check]
   work_dir:
     description: Directory on the controller in which C(rollouts) is kept.
     type: path

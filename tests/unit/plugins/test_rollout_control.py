@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import settings
 
 AT_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 PLAN = {"tfleet.serving.rollout_control": {"do": "plan", "hosts": "{{ ansible_play_hosts_all }}", "work_dir": "{{ work }}"}, "run_once": True,
@@ -30,6 +32,21 @@ def play(collections_path, tmp_path):
         return done.returncode, " ".join(done.stdout.decode().split())
 
     return run
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """``ledger(lines, name)`` writes one of a rollout of digits to a, b and c, the first of them a canary; returns it."""
+
+    def write(*lines, name="digits-2-20261121T000000Z", **plan):
+        made = Ledger(str(tmp_path / "rollouts" / name))
+        made.create({"rollout": name, "model": "digits", "by": "me@here", "supersede": [], "targets": {"a": 2, "b": 2, "c": 2},
+                     "waves": [{"number": 1, "kind": "canary", "hosts": ["a"]}, {"number": 2, "kind": "wave", "hosts": ["b", "c"]}], **plan})
+        for line in lines:
+            made.append(line)
+        return made
+
+    return write
 
 
 @pytest.fixture
@@ -62,3 +79,32 @@ def test_a_host_whose_choice_failed_is_named_and_nothing_begins(play, begun):
     code, output = play(choose(a=2, b=0, c=2), PLAN, hosts="abc", rollout_model="digits")
     assert (code, begun()) == (2, []), output
     assert "What b gets is not known" in output
+
+
+# ---- decisions ----
+def decide(after, hosts):
+    """The task that decides, and one that shows what was decided."""
+    return [{"tfleet.serving.rollout_control": {"do": "decide", "after": after, "hosts": hosts, "directory": "{{ work }}/rollouts/digits-2-20261121T000000Z"},
+             "delegate_to": "localhost", "delegate_facts": True},
+            {"ansible.builtin.debug": {"msg": "{{ hostvars['localhost'].rollout_verdict | to_json }}"}}]
+
+
+def answers(step, **outcomes):
+    return [{"host": host, "step": step, "outcome": outcome, "seconds": 1, "msg": "as told"} for host, outcome in outcomes.items()]
+
+
+@pytest.mark.parametrize(("outcomes", "silent", "allowed", "stop"), [
+    ({"a": "ok", "b": "ok", "c": "failed"}, [], 0, True), ({"a": "ok", "b": "ok"}, ["c"], 0, True), ({"a": "ok", "b": "ok", "c": "failed"}, [], 1, False),
+])
+def test_what_fails_while_it_is_staged_is_decided_before_the_first_wave_and_takes_nobody_back(play, ledger, outcomes, silent, allowed, stop):
+    # c belongs to the last wave: it must not be found when the canary has the version, which would go back for it.
+    made = ledger({"step": "run"}, *answers("stage", **outcomes))
+    checked = settings({"rollout_budget_hosts": allowed, "rollout_rollback": "all"})
+    code, output = play({"ansible.builtin.set_fact": {"rollout_control": {"settings": checked}}, "delegate_to": "localhost", "delegate_facts": True},
+                        *decide("stage", ["a", "b", "c"]))
+    assert code == 0, output
+    lines = made.read()
+    assert (lines[-1]["step"], lines[-1]["after"], lines[-1]["verdict"], lines[-1]["roll_back"]) == ("decision", "stage", "stop" if stop else "go_on", [])
+    assert [line["host"] for line in lines if line.get("outcome") == "silent"] == silent
+    assert "staging: 2 of 3 hosts passed" in output
+    assert ('"stop": true' in output.replace("\\", "")) == stop

@@ -310,8 +310,9 @@ def test_the_work_of_a_thousand_hosts_is_little_and_grows_with_their_number(tmp_
 
 def test_what_hosts_wait_for_is_said_until_all_are_done():
     sentences = waiting(State(lines(*through("a"), "b stage unreachable", "c stage failed")))
-    assert [sentence.split(": ")[1] for sentence in sentences] == ["c. It waits for a person, and then for -e rollout_resume=digits-2-20261121T000000Z.", "b. It waits for -e rollout_resume=digits-2-20261121T000000Z.",
-                                                                 "d, e. They wait for -e rollout_resume=digits-2-20261121T000000Z."]
+    resume = "-e rollout_resume=digits-2-20261121T000000Z."
+    assert [sentence.split(": ")[1] for sentence in sentences] == [
+        f"c. It waits for a person, and then for {resume}", f"b. It waits for {resume}", f"d, e. They wait for {resume}"]
     assert waiting(State(lines(*(answer for host in "abcde" for answer in through(host))))) == []
 
 
