@@ -100,7 +100,7 @@ class ActionModule(ActionBase):
         look = self._module("look", task_vars, companions=self._digests())
         if look.get("failed"):
             return look
-        seen = {key: look[key] for key in ("versions", "available", "labels", "config_sha256", "missing", "there")}
+        seen = {key: look[key] for key in ("versions", "available", "labels", "entry_sha256", "missing", "there")}
         answer = {"changed": False, "seen": seen, "held": look.get("held")}
         if not look["there"]:
             staged = self._transport(task_vars)

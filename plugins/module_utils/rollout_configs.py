@@ -1,6 +1,7 @@
 # Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What a host's model.config says at each step of a rollout: labels and policies, for the role's own template. Pure functions, used on the controller.
+"""What a host's model.config says of a model at each step of its rollout: labels and policies, for the role's own template. Pure functions, used on the
+controller; the device takes the model's entry out of what the template makes (model_entry.py), and leaves all other models as they are.
 
     bridge   old and new version loaded, the labels as they were
     canary   the label canary on the new version
@@ -70,16 +71,9 @@ def rollout_configs(models: Sequence[Dict[str, Any]], seen: Dict[str, Any], item
     :param models: result of models.normalise().
     :param seen: what the step ``look`` told of the host: ``labels`` {model: {label: version}} and ``versions`` of this model on its disk.
     :param item: result of :func:`rollout_item`.
-    :raises ModelsError: the host serves a model that the inventory does not declare, and a rollout would end it.
     """
     name, new = item["model"], item["version"]
-    declared = [model["name"] for model in models]
-    strange = sorted(set(seen["labels"]) - set(declared))
-    if strange:
-        raise ModelsError("This host serves %s, which tfleet_models does not declare: a rollout of %s would end it. Declare it, or run playbooks/site.yml "
-                          "to have it removed." % (", ".join(strange), name))
-    present = [model for model in models if model["name"] == name or model["name"] in seen["labels"]]
-    others = {model["name"]: seen["labels"].get(model["name"], {}) for model in present}
+    mine = [model for model in models if model["name"] == name]
     now = seen["labels"].get(name, {})
     pointed = sorted(set(now.values()) - {new})
     if not pointed:
@@ -93,7 +87,7 @@ def rollout_configs(models: Sequence[Dict[str, Any]], seen: Dict[str, Any], item
     declared_labels = {label: version for label, version in last.items() if label in item["labels"]}
 
     def step(labels: Dict[str, int], policy: Dict[str, Any]) -> Dict[str, Any]:
-        return {"preflight_models": present, "__model_server_labels": dict(others, **{name: labels}), "__model_server_policies": {name: policy}}
+        return {"preflight_models": mine, "__model_server_labels": {name: labels}, "__model_server_policies": {name: policy}}
 
     return {
         "bridge": step(now, together),

@@ -14,6 +14,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils import rollout_gate
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import make_directories, replacing, sha256_file
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.memory import human, memory_bytes, parse_size
+from ansible_collections.tfleet.serving.plugins.module_utils.model_entry import entry_of
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import FIRST_LABEL, PROVEN_LABEL
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import Hold
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_server import ServerError, digest
@@ -73,22 +74,21 @@ class RolloutDevice(object):
             "missing": [name for name in sorted(self.params["companions"]) if not self._companion_is(name)],
             "versions": _numbers(self.base), "available": mine["available"],
             "labels": {name: entry["labels"] for name, entry in seen["models"].items()},
-            "config_sha256": digest(self.server.config()), "held": held["rollout"] if held else None,
+            "entry_sha256": digest(self.server.entry(self.model)), "held": held["rollout"] if held else None,
         }
 
     # ---- gate ----
     def gate(self):
         """Bring the version beside the one that is served, and measure it there."""
         seen = self.params["seen"]
-        before_config = self.server.config()
-        if digest(before_config) != seen["config_sha256"]:
-            raise StepError("%s changed since the rollout looked at it: somebody else works on this device. Run the rollout again with "
-                            "-e rollout_resume=%s when they are done." % (self.server.config_file, self.params["rollout"]), untouched=True)
+        before = self.server.entry(self.model)
+        if digest(before) != seen["entry_sha256"]:
+            raise StepError("What %s says of %s changed since the rollout looked at it: somebody else works on this device. Run the rollout again with "
+                            "-e rollout_resume=%s when they are done." % (self.server.config_file, self.model, self.params["rollout"]), untouched=True)
         make_directories(self.base)
-        configs = self.params["configs"]
         labels = seen["labels"].get(self.model, {})
         held = self.hold.take(self.params["rollout"], self.params["by"], self.version, {
-            "config": before_config, "bridge": configs["bridge"], "back": configs["back"], "labels": labels, "versions": seen["versions"],
+            "entry": before, "bridge": self._entry("bridge"), "back": self._entry("back"), "labels": labels, "versions": seen["versions"],
         }, self.params["supersede"])
         self._place_companions()
         health = self.health()
@@ -96,12 +96,12 @@ class RolloutDevice(object):
         exchange = self._needs_exchange(seen, old)
         # The policy comes before the version: a server that takes the newest by number would unload what the labels point to as soon as it finds another.
         if exchange:
-            self.changed |= self.server.configure(configs["kept"])
+            self._configure(self._entry("kept"))
         elif self.version not in seen["available"]:
-            self.changed |= self.server.configure(configs["bridge"])
+            self._configure(self._entry("bridge"))
         self._put_in_place()
         if exchange:
-            return self._exchange(configs, held, health)
+            return self._exchange(held, health)
         self._wait(self.version)
         return self._measure(old, health)
 
@@ -121,18 +121,18 @@ class RolloutDevice(object):
             raise StepError("%s An exchange would do, but the declared policy loads both in the end: declare {latest: {num_versions: 1}} for it." % short)
         return True
 
-    def _exchange(self, configs, held, health):
+    def _exchange(self, held, health):
         """The new version instead of the old one: the label comes back as soon as the new one is proven, or the old one is."""
         begin = time.time()
         try:
-            self.changed |= self.server.configure(configs["alone"])
+            self._configure(self._entry("alone"))
             try:
                 self.server.wait(self.model, self.version, self.params["exchange_seconds"])
             except RuntimeFailure as failure:
                 raise StepError("Version %d was not AVAILABLE within the %d seconds that this device may be without the model (rollout_exchange_seconds): %s"
                                 % (self.version, self.params["exchange_seconds"], failure)) from failure
             measured = self._measure(None, health)
-            self.changed |= self.server.configure(configs["moved"])
+            self._configure(self._entry("moved"))
         except ModuleError:
             self._labels_back(held["before"], held["before"]["labels"])
             raise
@@ -183,13 +183,13 @@ class RolloutDevice(object):
     def promote(self):
         """Move the label canary, and when it answers, all others. A label can only point to what is loaded, so these are two steps."""
         held = self._own_hold()
-        configs, golden = self.params["configs"], self._golden(self.version)
+        golden = self._golden(self.version)
         # After an exchange they have moved, and the old version has no room beside the new one.
         if not held.get("exchanged"):
             if FIRST_LABEL in self._moved():
-                self.changed |= self.server.configure(configs["canary"])
+                self._configure(self._entry("canary"))
                 self._ask("the label %s" % FIRST_LABEL, golden, label=FIRST_LABEL)
-            self.changed |= self.server.configure(configs["stable"])
+            self._configure(self._entry("stable"))
         asked = {}
         for label in self._moved():
             asked[label] = self._ask("the label %s" % label, golden, label=label)["p50"]
@@ -216,7 +216,7 @@ class RolloutDevice(object):
             findings += judge.health(held["health"], after, parse_size(self.params["swap_growth"], "rollout_swap_growth"), self.params["max_celsius"])
         if findings:
             raise StepError("Version %d of %s was not well after the soak. %s" % (self.version, self.model, " ".join(findings)), **result)
-        self.changed |= self.server.configure(self.params["configs"]["final"])
+        self._configure(self._entry("final"))
         # What a rollback of all waves would return to stays too.
         protect = sorted(set(self.params["labels"].values()) | set(held["before"]["labels"].values()) | {self.version})
         kept = self._ensure(keep=self.params["keep"], protect=protect)
@@ -225,7 +225,7 @@ class RolloutDevice(object):
 
     # ---- rollback ----
     def rollback(self):
-        """Give the labels back, take the version out of the server's sight, and leave model.config as it was."""
+        """Give the labels back, take the version out of the server's sight, and leave what model.config says of the model as it was."""
         held = self.hold.check(self.params["rollout"], self.params["supersede"])
         if held is None:
             return {"returned_to": None, "note": "This device was not changed by the rollout, or is back already."}
@@ -234,13 +234,13 @@ class RolloutDevice(object):
         reachable = self.server.look()["reachable"]
         if not reachable:
             # It reads its files when it starts: they must be those of before.
-            self.server.write(before["config"])
+            self.server.write(self.model, before["entry"])
             self.changed = True
-        elif self.server.config() != before["config"]:
+        elif self.server.entry(self.model) != before["entry"]:
             self._labels_back(before, labels)
         result = self._set_aside(labels)
         if reachable:
-            self.changed |= self.server.configure(before["config"])
+            self._configure(before["entry"])
             result["answers"] = self._prove(labels)
         self.hold.remove()
         return dict(result, returned_to=labels.get(PROVEN_LABEL), server="reachable" if reachable else "not reachable")
@@ -249,10 +249,10 @@ class RolloutDevice(object):
         seen = self.server.look()["models"].get(self.model, {"available": []})
         if labels and not set(labels.values()) <= set(seen["available"]):
             # An exchange unloaded them: they have to be loaded before anything points to them.
-            self.changed |= self.server.configure(before["back"])
+            self._configure(before["back"])
             for version in sorted(set(labels.values())):
                 self._wait(version)
-        self.changed |= self.server.configure(before["bridge"])
+        self._configure(before["bridge"])
 
     def _set_aside(self, labels):
         if self.version in labels.values():
@@ -278,6 +278,13 @@ class RolloutDevice(object):
         return answers
 
     # ---- what the steps share ----
+    def _entry(self, name):
+        """What model.config shall say of the model at a moment of the rollout; the controller made it from the role's template."""
+        return entry_of(self.params["configs"][name], self.model)
+
+    def _configure(self, entry):
+        self.changed |= self.server.configure(self.model, entry)
+
     def _own_hold(self):
         held = self.hold.check(self.params["rollout"])
         if held is None:

@@ -11,10 +11,11 @@ import urllib.request
 
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import replacing
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.model_entry import entry_of, with_entry
 from ansible_collections.tfleet.serving.plugins.module_utils.process import log_tail
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_gate import request_counts
 from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RuntimeFailure, last_lines, reaching, redact
-from ansible_collections.tfleet.serving.plugins.module_utils.server_answers import unknown_model, unreachable
+from ansible_collections.tfleet.serving.plugins.module_utils.server_answers import unreachable
 
 # With a latency budget `tfleet predict` asks at least six times; none is this long.
 NO_BUDGET_MS = 3600000
@@ -58,12 +59,17 @@ class Server(object):
         except FileNotFoundError:
             raise ServerError("There is no %s on this device: no model server was set up. Run playbooks/site.yml for it first." % self.config_file) from None
 
-    def configure(self, text):
-        """Have every server take another model.config; says whether it was another.
+    def entry(self, model):
+        """Return what model.config says of a model, None if nothing."""
+        return entry_of(self.config(), model)
+
+    def configure(self, model, entry):
+        """Have every server take another entry of a model, all other models as they are; says whether it was another.
 
         :raises ServerError: a server refused it; the old one is back then.
         """
         old = self.config()
+        text = with_entry(old, model, entry)
         if old == text:
             return False
         self._write(text)
@@ -79,10 +85,9 @@ class Server(object):
             raise ServerError("The server refused its new model.config, so the old one is back: %s" % failure) from failure
         return True
 
-    def write(self, text):
-        """Leave a model.config for a server that does not answer and will read it when it starts."""
-        if self.config() != text:
-            self._write(text)
+    def write(self, model, entry):
+        """Leave an entry of a model for a server that does not answer and will read it when it starts."""
+        self._write(with_entry(self.config(), model, entry))
 
     def _write(self, text):
         status = os.stat(self.config_file)
@@ -125,17 +130,6 @@ class Server(object):
         """
         for address in self.addresses:
             self.runtime.run("status", ["--address", address, "--wait", "%s=%d" % (model, version), "--timeout", "%g" % seconds], **reaching(address))
-
-    def knows(self, model):
-        """Say whether the servers have the model in their configuration."""
-        for address in self.addresses:
-            try:
-                self.runtime.run("status", ["--address", address, "--timeout", "10", "--model=" + model], **reaching(address))
-            except RuntimeFailure as failure:
-                if unknown_model(failure):
-                    return False
-                raise
-        return True
 
     # ---- answers ----
     def ask(self, model, golden, version=None, label=None, timeout=60):
@@ -185,6 +179,6 @@ class Server(object):
         return redact(last_lines("\n".join(said), LOG_LINES))
 
 
-def digest(text):
-    """Return what tells one model.config from another."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+def digest(entry):
+    """Return what tells one entry of model.config from another, or from none."""
+    return hashlib.sha256((entry or "").encode("utf-8")).hexdigest()

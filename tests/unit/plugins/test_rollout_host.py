@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import sha256_file
+from ansible_collections.tfleet.serving.plugins.module_utils.model_entry import entry_of, with_entry
 from ansible_collections.tfleet.serving.plugins.module_utils.release_archive import open_release
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import Hold
 from ansible_collections.tfleet.serving.tests.unit.plugins import serving_tools
@@ -23,6 +24,10 @@ class Device:
         (self.base / ".golden/1").mkdir(parents=True)
         shutil.copy(serving_tools.GOLDEN % 1, self.base / ".golden/1/golden.npz")
         serving_tools.write_config(self.config, self.base, LABELS)
+        # Another model of the device, which is in the hands of others.
+        serving_tools.deploy(runtime, root / "other", 1)
+        serving_tools.write_config(root / "text", root / "other", {"stable": 1}, name="other")
+        self.config.write_text(with_entry(self.config.read_text(), "other", entry_of((root / "text").read_text(), "other")))
         self.golden = serving_tools.GOLDEN % 2
         self.address = None
         # As the controller's look tells it: a label that has moved stays where it is.
@@ -66,7 +71,8 @@ def device(tmp_path, tfleet_runtime, run_module):
 
 def test_a_version_goes_through_all_steps_and_each_can_be_done_again(device):
     look = device.step("look")
-    assert (look["there"], look["missing"], look["versions"], look["available"], look["labels"]) == (False, ["golden.npz"], [1], [1], {"digits": LABELS})
+    assert (look["there"], look["missing"], look["versions"], look["available"], look["labels"]) == (
+        False, ["golden.npz"], [1], [1], {"digits": LABELS, "other": {"stable": 1}})
     for again in (False, True):
         gate = device.gate()
         assert not gate.get("failed"), gate
@@ -75,13 +81,16 @@ def test_a_version_goes_through_all_steps_and_each_can_be_done_again(device):
         assert len(gate["rounds"]) == 1
         # What the device was before the first time.
         assert device.labels() == LABELS
+    # The other model is rolled out at the same time.
+    device.config.write_text(device.config.read_text().replace('key: "stable" value: 1 }\n  }\n}', 'key: "proven" value: 1 }\n  }\n}'))
     before = device.config.read_text()
+    assert '"proven"' in before
     for again in (False, True):
         promote = device.step("promote")
         assert (promote.get("failed", False), promote["changed"]) == (False, not again), promote
         assert set(promote["asked"]) == {"canary", "stable"}
         device.stable = 2
-    assert device.config.read_text() != before
+    assert device.config.read_text() == before.replace('"canary" value: 1', '"canary" value: 2').replace('"stable" value: 1', '"stable" value: 2')
     check = device.step("check")
     assert (check.get("failed", False), check["changed"], check["versions"]) == (False, False, [1, 2]), check
     assert json.loads((device.base / ".rollout.json").read_text())["done"] is True
@@ -97,7 +106,7 @@ def test_a_version_goes_through_all_steps_and_each_can_be_done_again(device):
 def test_a_version_that_does_not_pass_leaves_the_device_as_it_was(device):
     before = device.config.read_text()
     seen = device.step("look")
-    device.config.write_text(before + "# somebody was here\n")
+    device.config.write_text(before.replace('"canary"', '"somebody"'))
     gate = device.step("gate", seen=seen, src=serving_tools.release(device.runtime, 2))
     assert "changed since the rollout looked at it" in gate["msg"]
     # So a run that resumes leads it through the steps again.

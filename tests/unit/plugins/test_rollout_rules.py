@@ -150,11 +150,10 @@ def step(name, declared=None, now=None, versions=(1,)):
     return made["__model_server_labels"], made["__model_server_policies"]["digits"], [model["name"] for model in made["preflight_models"]]
 
 
-def test_the_labels_move_in_two_steps_and_other_models_stay():
-    assert step("bridge") == ({"digits": {"canary": 1, "stable": 1}, "faces": {"stable": 4}}, {"latest": {"num_versions": 2}}, ["digits", "faces"])
+def test_the_labels_move_in_two_steps_and_nothing_is_said_of_other_models():
+    assert step("bridge") == ({"digits": {"canary": 1, "stable": 1}}, {"latest": {"num_versions": 2}}, ["digits"])
     assert step("canary")[0]["digits"] == {"canary": 2, "stable": 1}
     assert step("stable")[0]["digits"] == step("final")[0]["digits"] == {"canary": 2, "stable": 2}
-    assert step("final")[0]["faces"] == {"stable": 4}
 
 
 def test_a_label_that_is_declared_elsewhere_stays_where_it_is():
@@ -176,23 +175,14 @@ def test_a_version_between_does_not_push_the_served_one_out():
 
 
 def test_an_exchange_has_one_version_at_a_time_and_no_label_meanwhile():
-    assert step("alone")[:2] == ({"digits": {}, "faces": {"stable": 4}}, {"specific": {"versions": [2]}})
-    assert step("kept")[:2] == ({"digits": {"canary": 1, "stable": 1}, "faces": {"stable": 4}}, {"specific": {"versions": [1]}})
-    assert step("moved")[:2] == ({"digits": {"canary": 2, "stable": 2}, "faces": {"stable": 4}}, {"specific": {"versions": [2]}})
+    assert step("alone")[:2] == ({"digits": {}}, {"specific": {"versions": [2]}})
+    assert step("kept")[:2] == ({"digits": {"canary": 1, "stable": 1}}, {"specific": {"versions": [1]}})
+    assert step("moved")[:2] == ({"digits": {"canary": 2, "stable": 2}}, {"specific": {"versions": [2]}})
     assert step("back")[1] == {"specific": {"versions": [1]}}
 
 
 def test_without_labels_the_newest_is_what_clients_get():
     assert step("back", now={"digits": {}})[1] == {"specific": {"versions": [1]}}
-
-
-def test_a_declared_model_that_is_not_there_yet_is_left_to_site_yml():
-    assert step("final", now={"digits": {"stable": 1}})[2] == ["digits"]
-
-
-def test_a_model_that_nobody_declares_is_not_ended_silently():
-    with pytest.raises(ModelsError, match="serves cats, which tfleet_models does not declare"):
-        step("bridge", now={"digits": {}, "cats": {}})
 
 
 def test_the_release_of_a_host_is_what_it_declares():

@@ -1,0 +1,79 @@
+"""One model's entry in the text of a model.config, as the role writes it and as people do."""
+import subprocess
+
+import pytest
+from ansible_collections.tfleet.serving.plugins.module_utils import model_entry
+from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+
+WRITTEN = """# Ansible managed: config { name: "faces" }
+model_config_list {
+  config {
+    name: "cats"
+    base_path: "/models/{cats}"
+    model_platform: "tensorflow"
+    model_version_policy {
+      latest { num_versions: 2 }
+    }
+    version_labels { key: "stable" value: 12 }
+  }
+  config {
+    name: "faces"
+    base_path: "/models/faces"
+    model_platform: "tensorflow"
+    model_version_policy {
+      all {}
+    }
+  }
+}
+"""
+BY_HAND = ("model_config_list: { config: { base_path: '/m/#1' name: 'cats' model_platform: 'tensorflow' } "
+           "config { base_path: '/f' name: \"faces\" model_platform: 'tensorflow' } }")
+
+
+def entry(name, more=""):
+    return 'config {\n    name: "%s"\n    base_path: "/models/%s"\n%s  }' % (name, name, more)
+
+
+@pytest.mark.parametrize("text", [WRITTEN, BY_HAND])
+def test_an_entry_is_found_and_replaced_and_nothing_else(text):
+    cats, faces = model_entry.entry_of(text, "cats"), model_entry.entry_of(text, "faces")
+    assert cats in text
+    assert "faces" not in cats
+    assert model_entry.entry_of(text, "dogs") is None
+    assert model_entry.with_entry(text, "cats", cats) == text
+    other = model_entry.with_entry(text, "cats", entry("cats"))
+    assert model_entry.entry_of(other, "cats") == entry("cats")
+    assert model_entry.entry_of(other, "faces") == faces
+    assert model_entry.with_entry(other, "cats", cats) == text
+    assert model_entry.entry_of(model_entry.with_entry(text, "cats", None), "cats") is None
+
+
+@pytest.mark.parametrize(("name", "after"), [("ants", None), ("dogs", "cats"), ("zebras", "faces")])
+def test_a_new_entry_comes_where_the_role_would_write_it_and_goes_without_a_trace(name, after):
+    text = model_entry.with_entry(WRITTEN, name, entry(name))
+    before = text[:text.index("  config {\n    name: \"%s\"" % name)]
+    assert before.endswith("model_config_list {\n" if after is None else "\n  }\n")
+    assert after is None or 'name: "%s"' % after in before
+    assert model_entry.with_entry(text, name, None) == WRITTEN
+    assert model_entry.with_entry("model_config_list {\n}\n", name, entry(name)) == "model_config_list {\n  %s\n}\n" % entry(name)
+
+
+@pytest.mark.parametrize("text", [WRITTEN, BY_HAND])
+@pytest.mark.parametrize("labels", [True, False])
+def test_an_entry_for_some_versions_is_read_by_the_server_as_it_is_meant(text, labels, tfleet_runtime, tmp_path):
+    narrowed = model_entry.serving(model_entry.entry_of(text, "cats"), {7, 12}, labels)
+    assert narrowed.split("{", 2)[1].split() == ["model_version_policy"]
+    assert ("version_labels" in narrowed) is (labels and "version_labels" in text)
+    assert "latest" not in narrowed
+    path = tmp_path / "model.config"
+    path.write_text(model_entry.with_entry(text, "cats", narrowed))
+    said = subprocess.run([tfleet_runtime, "config", "check", "--kind", "model", str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          universal_newlines=True, check=False)
+    assert said.returncode == 0, said.stdout
+    assert model_entry.serving(narrowed, {7, 12}, labels) == narrowed
+
+
+@pytest.mark.parametrize(("text", "words"), [("", "has no model_config_list"), (WRITTEN + WRITTEN, "has 2 model_config_list")])
+def test_a_file_without_models_is_named(text, words):
+    with pytest.raises(ModuleError, match=words):
+        model_entry.entry_of(text, "cats")
