@@ -54,8 +54,8 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 
 ##@ Test
 # Two at a time, the longest first.
-SUITES := molecule:1500$(MORE_SUITES) unit:1080 test-demo:720 conformance:720 test-conversion:300 due-networks:180 due-tftrt:360 test-legacy:480 faults:300 lint:240 test-browser:150
-.PHONY: test setup-test lint unit conformance test-demo test-conversion test-networks molecule faults test-legacy test-browser test-tftrt test-hardware test-arm64 bench
+SUITES := molecule:1500$(MORE_SUITES) unit:1080 test-demo:720 conformance:720 test-conversion:300 due-networks:180 due-tftrt:360 test-legacy:480 faults:300 sanity:180 lint:240 test-browser:150
+.PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-networks molecule faults test-legacy test-browser test-tftrt test-hardware test-arm64 bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
 
@@ -80,6 +80,10 @@ lint-changelog:
 lint-pages:
 	tools/role_readme.py --check
 	tools/compatibility_table.py --check
+
+# A minute more the first time, which makes the environments of its tests.
+sanity: setup-test ## ansible-test sanity on the collection as it is published; exceptions in tests/sanity
+	tools/sanity
 
 unit: setup-test ## Unit tests of the modules, the runtime, the roles and the collection
 	pytest tests/unit --ignore $(CONVERSIONS)

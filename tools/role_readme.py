@@ -4,10 +4,13 @@
 Usage: tools/role_readme.py [--check]   (--check writes nothing and exits 1 if a README is not up to date)
 """
 import pathlib
+import re
 import sys
 
 import yaml
 
+# A default that depends on the host, of a type that no sentence has: Ansible's documentation refuses it under the key `default`.
+COMPUTED = re.compile(r" By default ([^.]+\.)$")
 ROLES = pathlib.Path(__file__).resolve().parent.parent / "roles"
 
 
@@ -24,9 +27,12 @@ def render(role: str, specs: dict) -> str:
             lines += ["| variable | type | default | meaning |", "|---|---|---|---|"]
         for name, option in options.items():
             choices = " One of " + ", ".join(f"`{choice}`" for choice in option["choices"]) + "." if "choices" in option else ""
+            description, computed = option["description"], COMPUTED.search(option["description"])
             default = option.get("default", "")
             shown = f"`{default}`" if "default" in option and not str(default).endswith(".") else str(default)
-            lines.append(f"| `{name}` | {option['type']} | {shown} | {_markdown(option['description'])}{choices} |")
+            if computed:
+                description, shown = description[:computed.start()], _markdown(computed.group(1))
+            lines.append(f"| `{name}` | {option['type']} | {shown} | {_markdown(description)}{choices} |")
         lines.append("")
     lines += ["This page is written by `tools/role_readme.py` from `meta/argument_specs.yml`.", ""]
     return "\n".join(lines)

@@ -116,7 +116,7 @@ def known_image(reference):
 
 def split_reference(reference):
     """Return (name, tag) of an image reference; the tag is None if it has none."""
-    name = str(reference).split("@")[0]
+    name = str(reference).split("@", maxsplit=1)[0]
     head, colon, tag = name.rpartition(":")
     # The colon of a registry's port is followed by a slash.
     return (head, tag) if colon and "/" not in tag else (name, None)

@@ -60,8 +60,7 @@ def leaves(options, path=()):
     for key, value in options.items():
         here = path + (key,)
         if isinstance(value, dict) and value and not _is_runtime(here):
-            for leaf in leaves(value, here):
-                yield leaf
+            yield from leaves(value, here)
         elif value is None:
             raise DaemonOptionsError("The option %s has no value. Give it one, or leave it out: an option that is no longer given is taken back."
                                      % dotted(here))

@@ -36,7 +36,7 @@ def sentence(listener):
 
 def _sockets(path):
     with contextlib.suppress(FileNotFoundError), open(path) as table:
-        next(table)
+        next(table, None)
         for line in table:
             fields = line.split()
             if fields[3] == LISTEN:

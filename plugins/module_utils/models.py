@@ -338,7 +338,7 @@ def rollback_plan(models, current, on_disk, names=None, version=None):
             older = versions[:-1]
             if not older:
                 plan["sentences"].append("%s stays: no older version is on the host (it holds: %s)."
-                                           % (name, ", ".join(map(str, versions)) or "none"))
+                                         % (name, ", ".join(map(str, versions)) or "none"))
                 continue
             target = labels.get("stable")
             if target not in older:

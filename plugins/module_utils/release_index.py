@@ -97,7 +97,7 @@ def parse(content, where):
         if not _whole(entry.get("offset"), 0) or not isinstance(entry.get("blocks"), list) or len(entry["blocks"]) != count or not all(
                 isinstance(digest, str) and re.match(r"^[0-9a-f]{64}\Z", digest) for digest in entry["blocks"]):
             raise ReleaseIndexError("%s: the blocks of %s are not those of a file of %d bytes. Build the release again with model_release."
-                              % (where, entry["path"], sizes[entry["path"]]))
+                                    % (where, entry["path"], sizes[entry["path"]]))
     return dict(index, parsed=manifest)
 
 

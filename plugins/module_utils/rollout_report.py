@@ -44,8 +44,9 @@ def summary(state: states.State) -> Dict[str, Any]:
     elif left and state.stopped:
         sentences.append("Find out why before you go on; then begin a new rollout, or raise the budget and go on with -e rollout_resume=%s." % rollout)
     elif left:
-        sentences.append("Go on with -e rollout_resume=%s when %s can be reached%s." % (rollout, ", ".join(left[:8]) + (" and others" if len(left) > 8 else ""),
-                                                                                             " and what is told above is put right" if state.failed() else ""))
+        who = ", ".join(left[:8]) + (" and others" if len(left) > 8 else "")
+        and_then = " and what is told above is put right" if state.failed() else ""
+        sentences.append("Go on with -e rollout_resume=%s when %s can be reached%s." % (rollout, who, and_then))
     return {"outcome": "stopped" if state.stopped else "incomplete", "counts": counts, "sentences": sentences}
 
 

@@ -51,8 +51,10 @@ def parse(line):
         * ``power`` {rail: {now_mw, average_mw}};
         * ``unparsed``: the words that nothing is known of, in their order.
     """
-    result: Dict[str, Any] = {"ram": None, "swap": None, "largest_free_block_bytes": None, "largest_free_blocks": None, "cpu": [], "gpu": None,
-              "loads": {}, "temperatures": {}, "power": {}, "unparsed": []}
+    result: Dict[str, Any] = {
+        "ram": None, "swap": None, "largest_free_block_bytes": None, "largest_free_blocks": None, "cpu": [], "gpu": None,
+        "loads": {}, "temperatures": {}, "power": {}, "unparsed": [],
+    }
     text = line[:LONGEST_LINE].rstrip("\r\n")
     if len(line) > LONGEST_LINE:
         result["unparsed"].append("… %d more characters" % (len(line) - LONGEST_LINE))

@@ -91,7 +91,7 @@ ansible_facts:
       returned: success
       type: dict
       contains:
-        kind: {description: V(jetson), V(gpu_server) or V(cpu_server)., type: str, returned: always, sample: jetson}
+        kind: {description: "V(jetson), V(gpu_server) or V(cpu_server).", type: str, returned: always, sample: jetson}
         architecture: {description: As the kernel calls it., type: str, returned: always, sample: aarch64}
         l4t: {description: Release of Jetson Linux., type: str, returned: always, sample: 36.4.7}
         l4t_known_as: {description: The release of C(data/l4t.yml) whose facts hold; null for an unknown one., type: str, returned: always, sample: 36.4.7}
@@ -99,9 +99,9 @@ ansible_facts:
         jetpack: {description: JetPack of that release., type: str, returned: always, sample: 6.2.1}
         soc: {description: A key of C(socs) in C(data/jetsons.yml)., type: str, returned: always, sample: tegra234}
         module: {description: A key of C(modules) in C(data/jetsons.yml)., type: str, returned: always, sample: orin-nx}
-        variant: {description: Which of the module's variants, where it has some., type: str, returned: always, sample: 16GB}
+        variant: {description: "Which of the module's variants, where it has some.", type: str, returned: always, sample: 16GB}
         model: {description: The board's own name for itself; for people only., type: str, returned: always, sample: NVIDIA Jetson Orin NX}
-        compute_capability: {description: Of the GPU, the first of several., type: str, returned: always, sample: "8.7"}
+        compute_capability: {description: "Of the GPU, the first of several.", type: str, returned: always, sample: "8.7"}
         precisions: {description: Those of TensorRT on the GPU; null where it is not known., type: list, elements: str, returned: always, sample: [FP32, FP16]}
         cuda: {description: C(expected) with the release; C(installed) on the host; C(driver) what the driver offers., type: dict, returned: always}
         tensorrt: {description: C(expected) with the release and C(installed) on the host., type: dict, returned: always}

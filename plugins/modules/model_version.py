@@ -225,8 +225,8 @@ def main():
         module.fail_json(**dict(error.result, msg=str(error)))
     except OSError as error:
         module.fail_json(msg="Version %d of %s could not be brought to state %s in %s: %s. What was begun is finished or cleaned up by the next "
-                         "run, once that is put right." % (module.params["version"], module.params["model"], module.params["state"],
-                                                          module.params["base_path"], error))
+                         "run, once that is put right."
+                             % (module.params["version"], module.params["model"], module.params["state"], module.params["base_path"], error))
     module.exit_json(**result)
 
 

@@ -276,7 +276,7 @@ def main():
             mode={"type": "str", "default": "0644"},
             reserve_bytes={"type": "int", "default": 0},
             hardware_class={"type": "str"},
-            trusted_keys={"type": "list", "elements": "str", "default": []},
+            trusted_keys={"type": "list", "elements": "str", "default": [], "no_log": False},
             roots={"type": "dict", "default": {}},
             **_INTERNAL,
         ),

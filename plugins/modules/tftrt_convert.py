@@ -134,7 +134,7 @@ attributes:
     support: full
     description:
       - Tells whether the variant is there, and for V(tftrt) what TF-TRT would take (RV(plan)). That needs no GPU, but a TensorFlow with TF-TRT and a
-        C++ compiler; without them RV(msg) says so and nothing fails.
+        C++ compiler; without them C(msg) says so and nothing fails.
   diff_mode:
     support: full
     description: Variant and fingerprint before and after.

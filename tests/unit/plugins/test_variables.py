@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 from ansible.errors import AnsibleUndefinedVariable
-from ansible_collections.tfleet.serving.plugins.module_utils import variables as rules
+from ansible_collections.tfleet.serving.plugins.plugin_utils import variables as rules
 
 CHECKOUT = pathlib.Path(__file__).parents[3]
 REMOVED = {"model_server_models": "write the models under tfleet_models."}

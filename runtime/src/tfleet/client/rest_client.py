@@ -198,4 +198,3 @@ def _decode_strings(value: Any) -> Any:
     if isinstance(value, dict):
         return base64.b64decode(value["b64"])
     return value.encode("utf-8")
-

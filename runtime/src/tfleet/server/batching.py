@@ -268,4 +268,3 @@ class BatchedServable:
         """Frees the inner servable. Nothing may be running."""
         self._pool.remove(list(self._queues.values()))
         self._servable.close()
-

@@ -122,7 +122,7 @@ def _check_models(text: str, config: Any) -> Checked:
         if model.name in names:
             place = places[1] if len(places) > 1 else place
             raise _FaultError(place[0], place[1], "Illegal to list model %s multiple times in config list: keep one of the two "
-                         "entries, or give one of them another name." % model.name)
+                              "entries, or give one of them another name." % model.name)
         names.append(model.name)
         problems = _refusals(model)
         if problems:

@@ -255,7 +255,7 @@ class _ServerFormat(logging.Formatter):
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return "%s.%06d: %s %s.py:%d] %s" % (moment, record.created % 1 * 1e6, record.levelname[0],
-                                            record.name.replace(".", "/"), record.lineno, text)
+                                             record.name.replace(".", "/"), record.lineno, text)
 
 
 def _log_to_stderr() -> None:

@@ -47,8 +47,8 @@ def variable_problems(variables, removed, roles=ROLES):
             problems += _value_problems(name, options[name], variables)
         elif name.startswith(prefixes) and name not in facts:
             near = difflib.get_close_matches(name, sorted(options), n=1)
-            problems.append("%s is unknown to tfleet. %s" % (name, "Did you mean %s?" % near[0] if near else
-                                                            "The variables are in inventories/example/group_vars/all.yml."))
+            hint = "Did you mean %s?" % near[0] if near else "The variables are in inventories/example/group_vars/all.yml."
+            problems.append("%s is unknown to tfleet. %s" % (name, hint))
     return problems
 
 
