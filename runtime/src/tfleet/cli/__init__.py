@@ -29,6 +29,7 @@ COMMANDS = {
     "benchmark": "measure how fast builds of a model are, in-process or served",
     "status": "show, or wait for, the versions that a model server serves",
     "config": "check or import a model server's configuration files",
+    "gateway": "serve a web page and a JSON API for pictures in front of model servers",
     "reload": "give a running model server another model.config",
     "probe": "show TensorFlow's version, its GPUs, and whether TensorRT can be used",
 }

@@ -1,0 +1,84 @@
+"""The models that the gateway offers: those of its settings, with the versions and labels that the servers have now."""
+
+import threading
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from tfleet.client.served import Model
+from tfleet.errors import TfleetError
+from tfleet.gateway.refusal import RefusedError
+from tfleet.gateway.settings import Settings
+
+_LISTED_SECONDS = 2.0
+_KNOWN_SECONDS = 10.0
+
+Choice = NamedTuple("Choice", [("model", str), ("version", Optional[int]), ("label", Optional[str])])
+
+
+class Catalogue(object):
+    """Shared by threads."""
+
+    def __init__(self, settings: Settings, upstreams: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self._models = {model.name: model for model in settings.models}
+        self._upstreams = upstreams
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._listed: Tuple[float, List[Dict[str, Any]]] = (-_LISTED_SECONDS, [])
+        self._known: Dict[Choice, Tuple[float, Model]] = {}
+
+    def require(self, choice: Choice) -> None:
+        """Raises RefusedError 404 for a model or label that is not offered."""
+        model = self._models.get(choice.model)
+        if model is None:
+            raise RefusedError(404, "no_such_model", "There is no model '%s' here. There are: %s." % (choice.model, ", ".join(self._models)))
+        if choice.label is not None and choice.label not in model.labels:
+            labels = ", ".join(model.labels) or "none"
+            raise RefusedError(404, "no_such_label", "Model '%s' has no label '%s' here. Its labels are: %s." % (choice.model, choice.label, labels))
+
+    def list(self) -> List[Dict[str, Any]]:
+        """[{"name", "available", "versions": [{"version", "state", "servers"}], "labels": {label: version}}]; asked of the servers every two seconds."""
+        with self._lock:
+            listed, models = self._listed
+            if self._clock() - listed >= _LISTED_SECONDS:
+                models = [self._entry(name) for name in self._models]
+                self._listed = (self._clock(), models)
+            return models
+
+    def model(self, choice: Choice) -> Model:
+        """The served.Model of a choice, with its signature. Raises TfleetError."""
+        kept = self._known.get(choice)
+        if kept is not None and self._clock() - kept[0] < _KNOWN_SECONDS:
+            return kept[1]
+        chosen = self._models[choice.model]
+        names = None
+        if chosen.label_map:
+            from tfleet.client import label_map
+
+            names = label_map.load(chosen.label_map)
+        model = Model(
+            self._upstreams, choice.model, choice.version, choice.label, chosen.signature, chosen.declaration, names, chosen.min_score
+        )
+        self._known[choice] = (self._clock(), model)
+        return model
+
+    def forget(self, choice: Choice) -> bool:
+        """Drops what is known of a choice's signature: another version may have another one. False if it was asked just now."""
+        kept = self._known.pop(choice, None)
+        return kept is not None and self._clock() - kept[0] > 0.1
+
+    def _entry(self, name: str) -> Dict[str, Any]:
+        versions: Dict[int, Dict[str, Any]] = {}
+        for _, rows in self._upstreams.statuses(name):
+            for row in rows:
+                entry = versions.setdefault(row.version, {"version": row.version, "state": row.state, "servers": 0})
+                if row.state == "AVAILABLE":
+                    entry["state"] = row.state
+                    entry["servers"] += 1
+        labels = {}
+        for label in self._models[name].labels if versions else ():
+            try:
+                labels[label] = self._upstreams.metadata(name, label=label).version
+            except TfleetError:
+                continue  # a label that no version has now
+        shown = [versions[number] for number in sorted(versions, reverse=True)]
+        return {"name": name, "available": any(one["servers"] for one in shown), "versions": shown, "labels": labels}
