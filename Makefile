@@ -54,8 +54,8 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 
 ##@ Test
 # Two at a time, the longest first.
-SUITES := molecule:1500$(MORE_SUITES) unit:1080 test-demo:720 conformance:720 test-conversion:300 due-networks:180 due-tftrt:360 test-legacy:480 faults:300 sanity:180 lint:240 test-browser:150
-.PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-networks molecule faults test-legacy test-browser test-tftrt test-hardware test-arm64 bench
+SUITES := molecule:1500$(MORE_SUITES) unit:900 test-demo:720 conformance:720 test-conversion:300 due-benchmark:240 due-networks:180 due-tftrt:360 test-legacy:480 faults:300 sanity:180 lint:240 test-browser:150
+.PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-benchmark test-networks molecule faults test-legacy test-browser test-tftrt test-hardware test-arm64 bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
 
@@ -86,7 +86,7 @@ sanity: setup-test ## ansible-test sanity on the collection as it is published; 
 	tools/sanity
 
 unit: setup-test ## Unit tests of the modules, the runtime, the roles and the collection
-	pytest tests/unit --ignore $(CONVERSIONS)
+	pytest tests/unit --ignore $(CONVERSIONS) --ignore $(BENCHMARKS)
 
 conformance: setup-test ## The model server against the TensorFlow Serving API
 	pytest tests/conformance
@@ -96,6 +96,11 @@ test-demo: setup-test ## The demo twice, then rollback and status, apart from a 
 
 test-conversion: setup-test ## Variants of the demo models built, compared, measured and released by the rule
 	pytest tests/conversion
+
+BENCHMARKS := tests/unit/runtime/measure/test_benchmark.py
+test-benchmark: setup-test ## `tfleet benchmark`, in-process and served; note the pass in tests/proven/benchmark
+	pytest $(BENCHMARKS)
+	tools/due benchmark --note
 
 CONVERSIONS := tests/unit/runtime/convert/variants/test_conversions.py
 test-networks: setup-test ## Variants of MobileNetV2, ResNet50, SSD and Faster R-CNN; note the pass in tests/proven/networks
@@ -137,8 +142,8 @@ test-tftrt: setup-test ## TF-TRT up to the saved graph with a stand-in for Tenso
 	@if [ "$$(uname -m)" = x86_64 ]; then tools/due tftrt --note; fi
 
 # What `make test` runs: nothing has to be proven twice.
-.PHONY: due-networks due-tftrt
-due-networks due-tftrt: due-%: setup-test
+.PHONY: due-benchmark due-networks due-tftrt
+due-benchmark due-networks due-tftrt: due-%: setup-test
 	@if tools/due $*; then $(MAKE) --no-print-directory test-$*; else echo "Nothing that test-$* proves has changed since it passed."; fi
 
 test-hardware: setup-test ## TF-TRT on a real device: HOST=user@device, RUNTIME=the tfleet command there
