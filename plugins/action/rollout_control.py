@@ -14,7 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.tfleet.serving.plugins.module_utils import rollout_state as states
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_decision import STOP, budget, decide
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, LedgerError, known
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, LedgerError, known, model_of, name_of
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ControllerLock
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary, waiting
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import ARGUMENTS, DEFAULTS, root_of, settings
@@ -57,32 +57,47 @@ class ActionModule(ActionBase):
         if checked["rollout_approval"] == "prompt" and not self._task.check_mode:
             self._refuse_silence()
         root = root_of(args["work_dir"])
-        resumed = str(self._vars.get("rollout_resume") or "")
-        if resumed:
-            ledger, state = self._resumed(root, resumed)
-            state.add({"step": "run"})
-            left = set(state.owed()).union(*[wave["hosts"] for wave in state.waves()])
-            self._refuse_lost([name for name in args["hosts"] if name in left])
+        rollout = os.path.basename(str(self._vars.get("rollout_resume") or ""))
+        if rollout:
+            chosen, model = None, Ledger(os.path.join(root, rollout)).read()[0]["model"]
         else:
-            ledger, state = self._planned(root, args["hosts"], checked)
-        lines = state.plan
+            model, chosen = self._model(), self._chosen(args["hosts"])
+            rollout = name_of(model, {version for _host, version in chosen})
+        if self._task.check_mode:
+            return self._made(root, rollout, chosen, args["hosts"], checked)
+        # Before the ledgers are read: what they tell would be old news as soon as another run went on.
+        lock = ControllerLock(root, model)
+        stale = lock.take(rollout, os.getppid(), _me(), str(self._vars.get("rollout_take_over") or ""))
+        try:
+            result = self._made(root, rollout, chosen, args["hosts"], checked)
+        except ModuleError:
+            lock.release(rollout)
+            raise
+        if stale and stale != rollout:
+            self._say("the run of %s is gone without an end; its lock was taken over." % stale)
+        return result
+
+    def _made(self, root, rollout, chosen, names, checked):
+        """The plan of a new rollout to the hosts that were chosen, or what is left of one that is resumed, for the hosts of this run."""
+        if chosen is None:
+            ledger, state = self._resumed(root, rollout)
+            state.add({"step": "run"})
+        else:
+            ledger, state = self._planned(root, rollout, chosen, checked)
+        waves = [dict(wave, hosts=[name for name in wave["hosts"] if name in names]) for wave in state.waves()]
+        waves, owed = [wave for wave in waves if wave["hosts"]], [name for name in state.owed() if name in names]
+        self._refuse_lost(owed + [name for wave in waves for name in wave["hosts"]])
         # For a typing error in a budget: before anything begins.
         budget(checked, len(state.hosts))
-        self._show(state)
-        control = {
-            "id": lines["rollout"], "directory": ledger.directory, "model": lines["model"], "by": _me(), "settings": checked,
-            "order": [], "sizes": [], "owed": [], "supersede": lines["supersede"],
-        }
+        self._show(state, waves, owed)
+        control = {"id": rollout, "directory": ledger.directory, "model": state.plan["model"], "by": _me(), "settings": checked, "order": [], "sizes": [],
+                   "owed": [], "supersede": state.plan["supersede"]}
         # In check mode nobody is to take part in what follows.
         if not self._task.check_mode:
-            control.update(order=[name for wave in state.waves() for name in wave["hosts"]], sizes=[len(wave["hosts"]) for wave in state.waves()],
-                           owed=state.owed())
-            stale = ControllerLock(root, lines["model"]).take(lines["rollout"], os.getppid(), _me())
-            if stale and stale != lines["rollout"]:
-                self._say("the run of %s on this machine is gone without an end; its lock was taken over." % stale)
-            if not resumed:
-                ledger.create(lines)
-            ledger.append({"step": "run", "outcome": "begin", "by": _me(), "pid": os.getppid(), "waiting": len(control["order"]), "owed": control["owed"],
+            control.update(order=[name for wave in waves for name in wave["hosts"]], sizes=[len(wave["hosts"]) for wave in waves], owed=owed)
+            if chosen is not None:
+                ledger.create(state.plan)
+            ledger.append({"step": "run", "outcome": "begin", "by": _me(), "pid": os.getppid(), "waiting": len(control["order"]), "owed": owed,
                            "settings": checked})
         return {"changed": False, "ansible_facts": {"rollout_control": control}}
 
@@ -95,24 +110,26 @@ class ActionModule(ActionBase):
             raise ModuleError("rollout_approval is prompt, and nobody can answer: this run has no terminal, or is in its background. Run it in the "
                               "foreground of one, or set rollout_approval to file: then each wave waits for a file that the run names.") from error
 
-    def _planned(self, root, names, checked):
-        hosts, targets, model = [], {}, self._model()
+    def _chosen(self, names):
+        """[(Host, version)] of the hosts that have the model."""
         self._refuse_lost(names)
+        chosen = []
         for name in names:
             variables = self._vars["hostvars"][name]
             item = variables.get("rollout_item") or {}
-            if not item:
-                continue
-            hosts.append(Host(name, str(variables.get("rollout_site", "")), _class_of(variables)))
-            targets[name] = item["version"]
-        if not hosts:
-            raise LedgerError("No host of this run has the model %s in tfleet_models. Check rollout_model, --limit and the inventory." % model)
+            if item:
+                chosen.append((Host(name, str(variables.get("rollout_site", "")), _class_of(variables)), item["version"]))
+        if not chosen:
+            raise LedgerError("No host of this run has the model %s in tfleet_models. Check rollout_model, --limit and the inventory." % self._model())
+        return chosen
+
+    def _planned(self, root, rollout, chosen, checked):
+        model, hosts = self._model(), [host for host, _version in chosen]
         self._refuse_unfinished(root, model)
-        versions = sorted(set(targets.values()))
         waves = plan(hosts, checked["rollout_canaries"], checked["rollout_waves"], checked["rollout_site_share"])
-        rollout = "%s-%s-%s" % (model, "+".join(map(str, versions)), time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         line = {"step": "plan", "rollout": rollout, "model": model, "by": _me(), "supersede": str(self._vars.get("rollout_supersede") or ""),
-                "waves": [dict(wave._asdict(), hosts=list(wave.hosts)) for wave in waves], "targets": targets,
+                "waves": [dict(wave._asdict(), hosts=list(wave.hosts)) for wave in waves],
+                "targets": {host.name: version for host, version in chosen},
                 "sites": {host.name: host.site for host in hosts if host.site}, "classes": {host.name: host.hardware_class for host in hosts}}
         return Ledger(os.path.join(root, rollout)), states.State([line])
 
@@ -133,7 +150,7 @@ class ActionModule(ActionBase):
         """A rollout that was killed stands half way: whoever begins another one shall know it."""
         supersede = str(self._vars.get("rollout_supersede") or "")
         for name in known(root):
-            if not re.match(re.escape(model) + r"-[0-9+]+-[0-9]{8}T[0-9]{6}Z\Z", name) or name == supersede:
+            if model_of(name) != model or name == supersede:
                 continue
             state = states.State(Ledger(os.path.join(root, name)).read())
             half_way = state.half_way()
@@ -144,7 +161,7 @@ class ActionModule(ActionBase):
                     % (name, model, _some(half_way), name, name))
 
     def _resumed(self, root, rollout):
-        ledger = Ledger(os.path.join(root, os.path.basename(rollout)))
+        ledger = Ledger(os.path.join(root, rollout))
         state = states.State(ledger.read())
         model = self._vars.get("rollout_model")
         if model and model != state.plan["model"]:
@@ -160,15 +177,15 @@ class ActionModule(ActionBase):
                                   "as it was." % (rollout, host.version, host.name, declared))
         return ledger, state
 
-    def _show(self, state):
+    def _show(self, state, waves, owed):
         total = len(state.hosts)
-        self._say("%s, %s to version %s on %d hosts" % (state.plan["rollout"], state.plan["model"],
-                                                       ", ".join(map(str, sorted(set(state.plan["targets"].values())))), total))
-        for wave in state.waves():
+        versions = ", ".join(map(str, sorted(set(state.plan["targets"].values()))))
+        self._say("%s, %s to version %s on %d hosts" % (state.plan["rollout"], state.plan["model"], versions, total))
+        for wave in waves:
             self._say("  %s %d: %d host(s): %s" % (wave["kind"], wave["number"], len(wave["hosts"]), _some(wave["hosts"])))
-        if state.owed():
-            self._say("  to be rolled back first: %s" % _some(state.owed()), bad=True)
-        if not state.waves() and not state.owed():
+        if owed:
+            self._say("  to be rolled back first: %s" % _some(owed), bad=True)
+        if not waves and not owed:
             self._say("  nothing is left to do")
 
     # ---- a wave begins ----
@@ -287,9 +304,8 @@ def _last_of_each(root):
     """Yield (model, Ledger, State) of the last rollout of each model."""
     last = {}
     for name in known(root):
-        match = re.match(r"(.+)-[0-9+]+-[0-9]{8}T[0-9]{6}Z\Z", name)
-        if match:
-            last[match.group(1)] = name
+        if model_of(name):
+            last[model_of(name)] = name
     for model in sorted(last):
         ledger = Ledger(os.path.join(root, last[model]))
         yield model, ledger, states.State(ledger.read())

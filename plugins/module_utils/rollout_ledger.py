@@ -10,15 +10,17 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import time
 from collections import OrderedDict
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterable, List
 
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import fsync_path, make_directories
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 
 NAME = "ledger.jsonl"
 FORMAT = 1
+_ID = re.compile(r"(.+)-[0-9+]+-([0-9]{8}T[0-9]{6}Z)\Z")
 
 
 class LedgerError(ModuleError):
@@ -105,6 +107,17 @@ def _whole_bytes(stream: Any) -> int:
         if found >= 0:
             return position + found + 1
     return 0
+
+
+def name_of(model: str, versions: Iterable[int]) -> str:
+    """Return the id of a rollout of these versions that begins now."""
+    return "%s-%s-%s" % (model, "+".join(map(str, sorted(versions))), time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+
+
+def model_of(rollout: str) -> str:
+    """Return the model that a rollout of this id is of, "" if it is no id."""
+    match = _ID.match(rollout)
+    return match.group(1) if match else ""
 
 
 def known(root: str) -> List[str]:

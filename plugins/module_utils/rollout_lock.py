@@ -2,9 +2,9 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """One rollout of a model at a time: a lock on the controller, and a hold on each device.
 
-The controller's lock names the process of the run: one whose process is gone is stale and is taken over. A device's hold names the rollout and stays over
-a killed controller, because the device may be half way; it also keeps what the device has to return to, so that any machine can roll it back. When the
-device is done it is marked so and holds nobody up, but stays for a rollback of all waves.
+The controller's lock names the process of the run: one whose process is gone is stale and is taken over; whether one on another machine lives, only a
+person can tell. A device's hold names the rollout and stays over a killed controller, because the device may be half way; it also keeps what the device has
+to return to, so that any machine can roll it back. When the device is done it is marked so and holds nobody up, but stays for a rollback of all waves.
 """
 import json
 import os
@@ -36,23 +36,26 @@ class ControllerLock(object):
         self.model = model
         self.path = os.path.join(root, "%s.lock" % model)
 
-    def take(self, rollout: str, pid: int, by: str) -> Optional[str]:
+    def take(self, rollout: str, pid: int, by: str, gone: str = "") -> Optional[str]:
         """Take it for the process ``pid`` (that of ansible-playbook); returns the rollout whose run was found dead, None if there was none.
 
+        :param gone: name of a machine or container that a person knows to be gone: where its process lives nobody can see from here.
         :raises RolloutLockError: a living run has it.
         """
         make_directories(self.root, 0o700)
         with alone_in(self.root, LOCK_SECONDS):
             held = self.holder()
-            if held is not None and _alive(held) and held["pid"] != pid:
+            mine = held is not None and (held["host"], held["pid"]) == (platform.node(), pid)
+            if held is not None and not mine and _alive(held, gone):
                 raise RolloutLockError(
                     "The rollout %s of %s goes on now, in process %d on %s, begun by %s at %s. Wait for it, or end it with Ctrl-C there and go on with "
-                    "-e rollout_resume=%s." % (held["rollout"], self.model, held["pid"], held["host"], held["by"], held["since"], held["rollout"]))
+                    "-e rollout_resume=%s.%s" % (held["rollout"], self.model, held["pid"], held["host"], held["by"], held["since"], held["rollout"],
+                                                _if_gone(held["host"])))
             status = status_of(pid)
             record = {"rollout": rollout, "pid": pid, "start_time": status.start_time if status else 0, "boot_id": boot_id(), "host": platform.node(),
                       "by": by, "since": now()}
             write_atomically(self.path, canonical_json(record), mode=0o600)
-        return held["rollout"] if held is not None and held["pid"] != pid else None
+        return held["rollout"] if held is not None and not mine else None
 
     def release(self, rollout: str) -> None:
         """Give it back if it is this rollout's."""
@@ -69,12 +72,18 @@ class ControllerLock(object):
         return _read(self.path)
 
 
-def _alive(held):
+def _alive(held, gone):
     if held["host"] != platform.node():
-        # A directory that several controllers share: nobody here can tell.
-        return True
+        # A directory that several controllers, or containers, share: only a person can tell.
+        return held["host"] != gone
     status = status_of(held["pid"])
     return held["boot_id"] == boot_id() and status is not None and status.start_time == held["start_time"]
+
+
+def _if_gone(host):
+    if host == platform.node():
+        return ""
+    return " If %s is gone for good (switched off, a container that was removed), take its lock over with -e rollout_take_over=%s." % (host, host)
 
 
 class Hold(object):

@@ -37,7 +37,7 @@ DEFAULTS: Dict[str, Any] = OrderedDict([
 ])
 # What names one rollout, on the command line.
 # rollout_site is a host's own: where it stands.
-ARGUMENTS = ("rollout_site", "rollout_model", "rollout_version", "rollout_resume", "rollout_supersede")
+ARGUMENTS = ("rollout_site", "rollout_model", "rollout_version", "rollout_resume", "rollout_supersede", "rollout_take_over")
 # What the playbook itself sets.
 _OWN = ("rollout_step", "rollout_item", "rollout_seen", "rollout_control", "rollout_verdict",
         "rollout_settings", "rollout_end", "rollout_waiting")

@@ -5,12 +5,11 @@
 Pure but for looking at the ledgers and the versions, both of which such a device has itself.
 """
 import os
-import re
 from collections import OrderedDict
 from typing import Any, Dict, List, Optional, Sequence
 
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import rollout_item
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, known
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, known, model_of
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_state import DONE, ROLLED_BACK, State
 
 
@@ -39,7 +38,7 @@ def unattended_runs(models: Sequence[Dict[str, Any]], root: str, host: str, hard
 
 
 def _last(root: str, model: str) -> Optional[State]:
-    names = [name for name in known(root) if re.match(re.escape(model) + r"-[0-9+]+-[0-9]{8}T[0-9]{6}Z\Z", name)]
+    names = [name for name in known(root) if model_of(name) == model]
     return State(Ledger(os.path.join(root, names[-1])).read()) if names else None
 
 

@@ -1,11 +1,14 @@
 """What happens on the controller before and between the steps, as ansible-playbook runs it."""
 import json
 import os
+import platform
 import subprocess
 import sys
 
 import pytest
+from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ControllerLock
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import settings
 
 AT_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
@@ -108,3 +111,52 @@ def test_what_fails_while_it_is_staged_is_decided_before_the_first_wave_and_take
     assert [line["host"] for line in lines if line.get("outcome") == "silent"] == silent
     assert "staging: 2 of 3 hosts passed" in output
     assert ('"stop": true' in output.replace("\\", "")) == stop
+
+
+# ---- one at a time ----
+ELSEWHERE = {"rollout": "digits-1-20261120T000000Z", "pid": 1, "start_time": 1, "boot_id": "b", "host": "runner-7", "by": "ops", "since": "2026-11-20T00:00:00Z"}
+
+
+@pytest.fixture
+def lock(tmp_path):
+    """The file of the lock of digits."""
+    (tmp_path / "rollouts").mkdir(exist_ok=True)
+    return tmp_path / "rollouts/digits.lock"
+
+
+def test_the_lock_is_taken_before_the_ledgers_are_read(play, ledger, lock):
+    # The rollout that goes on elsewhere stands half way: whoever reads its ledger first tells to resume it.
+    made = ledger({"step": "run"}, *answers("stage", a="ok"), *answers("gate", a="ok"))
+    lock.write_text(json.dumps(dict(ELSEWHERE, rollout=os.path.basename(made.directory))))
+    code, output = play(choose(a=2), PLAN, rollout_model="digits")
+    assert code == 2
+    assert "goes on now, in process 1 on runner-7" in output
+    assert "stands half way" not in output
+
+
+def test_a_plan_that_is_refused_leaves_no_lock(play, ledger, lock):
+    ledger({"step": "run"}, *answers("stage", a="ok"), *answers("gate", a="ok"))
+    code, output = play(choose(a=2), PLAN, rollout_model="digits")
+    assert code == 2
+    assert "stands half way" in output
+    assert not lock.exists()
+
+
+def test_the_lock_of_a_machine_that_is_gone_is_taken_over_by_its_name(play, begun, lock):
+    lock.write_text(json.dumps(ELSEWHERE))
+    code, output = play(choose(a=2), PLAN, rollout_model="digits")
+    assert (code, begun()) == (2, [])
+    assert "If runner-7 is gone for good (switched off, a container that was removed), take its lock over with -e rollout_take_over=runner-7" in output
+    # A name that is left in somebody's command line takes nothing from another machine.
+    assert play(choose(a=2), PLAN, rollout_model="digits", rollout_take_over="runner-6")[0] == 2
+    code, output = play(choose(a=2), PLAN, rollout_model="digits", rollout_take_over="runner-7")
+    assert (code, len(begun())) == (0, 1), output
+    assert "its lock was taken over" in output
+    assert json.loads(lock.read_text())["rollout"] == begun()[0]
+
+
+def test_a_process_that_lives_here_is_not_taken_over_by_any_name(tmp_path):
+    held = ControllerLock(str(tmp_path), "digits")
+    held.take("digits-1-a", os.getppid(), "me")
+    with pytest.raises(ModuleError, match=r"rollout_resume=digits-1-a\.\Z"):
+        held.take("digits-1-b", os.getpid(), "me", gone=platform.node())
