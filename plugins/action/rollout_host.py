@@ -19,7 +19,7 @@ STAGE = "tfleet.serving.release_stage"
 # Options that stay on the controller, or go to the transport.
 OWN = ("ledger", "release", "files", "transport")
 # What each step needs of the bulky options.
-SEEN_BY, CONFIGS_OF = ("gate",), {"gate": ("bridge", "kept", "alone", "moved", "back"), "promote": ("canary", "stable"), "check": ("final",)}
+SEEN_BY, CONFIGS_OF = ("gate",), {"gate": ("bridge", "kept", "alone", "moved"), "promote": ("canary", "stable"), "check": ("final",)}
 # What stays out of the ledger: it is there already, or nobody asks for it later.
 DROPPED = ("invocation", "_ansible_parsed", "_ansible_no_log", "changed", "failed", "msg", "deprecations", "warnings", "exception", "stdout", "stdout_lines",
            "stderr", "stderr_lines")

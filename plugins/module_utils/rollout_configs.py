@@ -10,7 +10,6 @@ controller; the device takes the model's entry out of what the template makes (m
     kept     only what has labels, before an exchange
     alone    only the new version, no labels: the exchange on a device that cannot hold both
     moved    only the new version, with its labels: the end of an exchange
-    back     only the versions that had labels, no labels: the way back from an exchange
 """
 import os
 import re
@@ -97,7 +96,6 @@ def rollout_configs(models: Sequence[Dict[str, Any]], seen: Dict[str, Any], item
         "kept": step(now, _specific(pointed or [new])),
         "alone": step({}, _specific([new])),
         "moved": step(moved, _specific([new])),
-        "back": step({}, _specific(pointed or [new])),
     }
 
 

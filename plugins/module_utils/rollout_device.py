@@ -8,15 +8,16 @@ before stands in its hold (rollout_lock.py) from the first change on until the l
 import os
 import shutil
 import time
+import typing
 
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
 from ansible_collections.tfleet.serving.plugins.module_utils import rollout_gate as judge
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import make_directories, replacing, sha256_file
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.memory import human, memory_bytes, parse_size
-from ansible_collections.tfleet.serving.plugins.module_utils.model_entry import entry_of
+from ansible_collections.tfleet.serving.plugins.module_utils.model_entry import entry_of, serving
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import FIRST_LABEL, PROVEN_LABEL
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import Hold
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ROLLED_BACK, Hold
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_server import ServerError, digest
 from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RuntimeFailure
 from ansible_collections.tfleet.serving.plugins.module_utils.version_state import ensure_version
@@ -88,11 +89,12 @@ class RolloutDevice(object):
         make_directories(self.base)
         labels = seen["labels"].get(self.model, {})
         held = self.hold.take(self.params["rollout"], self.params["by"], self.version, {
-            "entry": before, "bridge": self._entry("bridge"), "back": self._entry("back"), "labels": labels, "versions": seen["versions"],
+            "entry": before, "labels": labels, "versions": seen["versions"],
         }, self.params["supersede"])
         self._place_companions()
         health = self.health()
-        old = held["before"]["labels"].get(PROVEN_LABEL) or next(iter(sorted(set(seen["available"]) - {self.version}, reverse=True)), None)
+        served = [place.get(PROVEN_LABEL) for place in (labels, held["before"]["labels"])] + sorted(seen["available"], reverse=True)
+        old = next((version for version in served if version not in (None, self.version)), None)
         exchange = self._needs_exchange(seen, old)
         # The policy comes before the version: a server that takes the newest by number would unload what the labels point to as soon as it finds another.
         if exchange:
@@ -124,6 +126,8 @@ class RolloutDevice(object):
     def _exchange(self, held, health):
         """The new version instead of the old one: the label comes back as soon as the new one is proven, or the old one is."""
         begin = time.time()
+        # A rollback must know that there is no room for both.
+        self.hold.note(held, exchanging=True)
         try:
             self._configure(self._entry("alone"))
             try:
@@ -134,9 +138,9 @@ class RolloutDevice(object):
             measured = self._measure(None, health)
             self._configure(self._entry("moved"))
         except ModuleError:
-            self._labels_back(held["before"], held["before"]["labels"])
+            self._labels_back(held)
             raise
-        self.hold.note(exchanged=True)
+        self.hold.note(held, exchanged=True)
         return dict(measured, interruption_seconds=round(time.time() - begin, 1))
 
     def _wait(self, version):
@@ -194,7 +198,7 @@ class RolloutDevice(object):
         for label in self._moved():
             asked[label] = self._ask("the label %s" % label, golden, label=label)["p50"]
         # The counters from which the soak begins; kept on the device for whoever resumes.
-        self.hold.note(promoted=True, counts=self.server.counts(self.model), health=self.health())
+        self.hold.note(held, promoted=True, counts=self.server.counts(self.model), health=self.health())
         return {"asked": asked}
 
     # ---- check ----
@@ -220,49 +224,70 @@ class RolloutDevice(object):
         # What a rollback of all waves would return to stays too.
         protect = sorted(set(self.params["labels"].values()) | set(held["before"]["labels"].values()) | {self.version})
         kept = self._ensure(keep=self.params["keep"], protect=protect)
-        self.hold.note(done=True)
+        self.hold.note(held, done=True)
         return dict(result, versions=kept["versions"], retired=kept["retired"])
 
     # ---- rollback ----
     def rollback(self):
-        """Give the labels back, take the version out of the server's sight, and leave what model.config says of the model as it was."""
+        """Give the labels back, take what was brought out of the server's sight, and leave what model.config says of the model as it was.
+
+        The hold tells what was brought and what was there: inventories change, and another rollout may have been taken over.
+        """
         held = self.hold.check(self.params["rollout"], self.params["supersede"])
         if held is None:
             return {"returned_to": None, "note": "This device was not changed by the rollout, or is back already."}
-        before = held["before"]
-        labels = before["labels"]
+        before, labels = held["before"], held["before"]["labels"]
         reachable = self.server.look()["reachable"]
         if not reachable:
             # It reads its files when it starts: they must be those of before.
             self.server.write(self.model, before["entry"])
             self.changed = True
-        elif self.server.entry(self.model) != before["entry"]:
-            self._labels_back(before, labels)
-        result = self._set_aside(labels)
+        elif self.server.entry(self.model) != before["entry"] or not self._proven(labels):
+            self._labels_back(held)
+        result = self._set_aside(held)
         if reachable:
             self._configure(before["entry"])
             result["answers"] = self._prove(labels)
         self.hold.remove()
-        return dict(result, returned_to=labels.get(PROVEN_LABEL), server="reachable" if reachable else "not reachable")
+        return dict(result, version=held["version"], returned_to=labels.get(PROVEN_LABEL), server="reachable" if reachable else "not reachable")
 
-    def _labels_back(self, before, labels):
-        seen = self.server.look()["models"].get(self.model, {"available": []})
-        if labels and not set(labels.values()) <= set(seen["available"]):
-            # An exchange unloaded them: they have to be loaded before anything points to them.
-            self._configure(before["back"])
-            for version in sorted(set(labels.values())):
+    def _labels_back(self, held):
+        before = held["before"]
+        needed, loaded = set(before["labels"].values()), self._loaded()
+        if not needed <= loaded:
+            # They have to be loaded before anything points to them: beside what is served now, or after an exchange instead of it.
+            now = self.server.entry(self.model) or before["entry"]
+            self._configure(serving(before["entry"], needed, labels=False) if held.get("exchanging") else serving(now, needed | loaded))
+            for version in sorted(needed):
                 self._wait(version)
-        self._configure(before["bridge"])
+            loaded = self._loaded()
+        if before["entry"] is not None and needed | loaded:
+            # Whatever the policy says of versions that came since: what the labels leave and what they return to is loaded while they move.
+            self._configure(serving(before["entry"], needed | loaded))
 
-    def _set_aside(self, labels):
-        if self.version in labels.values():
-            return {"aside": None, "note": "Version %d had labels before this rollout, so it stays." % self.version}
-        if str(self.version) not in os.listdir(self.base):
-            return {"aside": None}
-        log = self.server.log_lines()
-        reason = "Rolled back by the rollout %s: %s" % (self.params["rollout"], self.params["reason"])
-        self._ensure(state="aside", reason=reason + ("\nThe last lines of the server:\n" + log if log else ""))
-        return {"aside": os.path.join(self.base, ".aside")}
+    def _loaded(self):
+        return set(self.server.look()["models"].get(self.model, {"available": []})["available"])
+
+    def _set_aside(self, held):
+        labelled, there = set(held["before"]["labels"].values()), _numbers(self.base)
+        result: typing.Dict[str, typing.Any] = {"aside": None}
+        if held["version"] in labelled:
+            result["note"] = "Version %d had labels before this rollout, so it stays." % held["version"]
+        # What a rollout that was taken over found on the disk is not its work.
+        away = {version for version in held["brought"] if version == held["version"] or version not in held["before"]["versions"]} - labelled
+        log = self.server.log_lines() if away & set(there) else ""
+        reason = ROLLED_BACK % (self.params["rollout"], self.params["reason"])
+        for version in sorted(away & set(there)):
+            self._ensure(version=version, state="aside", reason=reason + ("\nThe last lines of the server:\n" + log if log else ""))
+            result["aside"] = os.path.join(self.base, ".aside")
+        return result
+
+    def _proven(self, labels):
+        try:
+            self._prove(labels)
+        except ServerError:
+            return False
+        return True
 
     def _prove(self, labels):
         """Ask by the labels that are back; a version without golden answers cannot be asked."""
@@ -273,8 +298,12 @@ class RolloutDevice(object):
                 continue
             try:
                 answers[label] = self.server.ask(self.model, golden, label=label)["version"]
+                said = "Version %d answered." % answers[label]
             except RuntimeFailure as failure:
-                raise ServerError("The label %s is back on version %d, but that does not answer as it should: %s" % (label, version, failure)) from failure
+                answers[label], said = None, str(failure)
+            if answers[label] != version:
+                raise ServerError("The label %s is back on version %d, but that does not answer as it should: %s playbooks/rollback.yml returns this host to "
+                                  "any version that it keeps (-e rollback_model=%s -e rollback_version=N)." % (label, version, said, self.model))
         return answers
 
     # ---- what the steps share ----

@@ -18,6 +18,8 @@ from ansible_collections.tfleet.serving.plugins.module_utils.lock import alone_i
 from ansible_collections.tfleet.serving.plugins.module_utils.process import boot_id, status_of
 
 HOLD = ".rollout.json"
+# Why a version lies aside: which rollout, and why it took it back.
+ROLLED_BACK = "Rolled back by the rollout %s: %s"
 LOCK_SECONDS = 30
 
 
@@ -105,7 +107,7 @@ class Hold(object):
         :raises RolloutLockError: another rollout has it.
         """
         held = self.read()
-        if held is None or held["rollout"] == rollout or held["rollout"] == supersede:
+        if held is None or held["rollout"] == rollout or held["rollout"] in supersede:
             return held
         if held.get("done"):
             return None
@@ -123,13 +125,17 @@ class Hold(object):
         held = self.check(rollout, supersede)
         if held is not None and held["rollout"] == rollout:
             return held
-        record = {"format": 1, "rollout": rollout, "by": by, "since": now(), "version": version, "before": held["before"] if held else before}
+        # Versions of a rollout that is taken over are nobody's any more: whoever goes back has to put them away too.
+        brought = [*(held["brought"] if held else []), version]
+        record = {"format": 1, "rollout": rollout, "by": by, "since": now(), "version": version, "brought": brought,
+                  "before": held["before"] if held else before}
         write_atomically(self.path, canonical_json(record), mode=0o640)
         return record
 
-    def note(self, **more: Any) -> None:
-        """Write more into it: what a later step, on whatever controller, has to know."""
-        write_atomically(self.path, canonical_json(dict(self.read() or {}, **more)), mode=0o640)
+    def note(self, held: Dict[str, Any], **more: Any) -> None:
+        """Write more into the hold ``held``: what a later step, on whatever controller, has to know."""
+        held.update(more)
+        write_atomically(self.path, canonical_json(held), mode=0o640)
 
     def remove(self) -> None:
         """Let the device go, and forget what it was before."""

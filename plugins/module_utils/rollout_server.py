@@ -66,13 +66,14 @@ class Server(object):
     def configure(self, model, entry):
         """Have every server take another entry of a model, all other models as they are; says whether it was another.
 
+        They read it even if it was no other: a run that was killed has written it, and told nobody.
+
         :raises ServerError: a server refused it; the old one is back then.
         """
         old = self.config()
         text = with_entry(old, model, entry)
-        if old == text:
-            return False
-        self._write(text)
+        if text != old:
+            self._write(text)
         try:
             self._reload()
         except RuntimeFailure as failure:
@@ -83,7 +84,7 @@ class Server(object):
             except RuntimeFailure:
                 pass
             raise ServerError("The server refused its new model.config, so the old one is back: %s" % failure) from failure
-        return True
+        return text != old
 
     def write(self, model, entry):
         """Leave an entry of a model for a server that does not answer and will read it when it starts."""

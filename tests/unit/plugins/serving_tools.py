@@ -35,10 +35,10 @@ def exported(runtime, version):
 
 
 @functools.lru_cache(maxsize=None)
-def release(runtime, version):
-    """Return the release archive of what `exported` returns."""
-    saved_model = exported(runtime, version)
-    path = saved_model + ".tar"
+def release(runtime, version, source=None):
+    """Return the release archive of what `exported` returns, that of version ``source`` under another number if it is given."""
+    saved_model = exported(runtime, source or version)
+    path = "%s-as-%d.tar" % (saved_model, version)
     with open(path, "wb") as stream:
         write(stream, saved_model, manifests.build(saved_model, "digits", version))
     return path
@@ -52,11 +52,11 @@ def deploy(runtime, base, *versions):
             "keep": 0, "protect": [], "hardware_class": None, "owner": None, "group": None, "mode": "0644", "reserve_bytes": 0, "trusted_keys": []}, False)
 
 
-def write_config(path, base, labels=None, name="digits"):
-    """Write a model.config that serves all versions below ``base``."""
+def write_config(path, base, labels=None, name="digits", policy="all {}"):
+    """Write a model.config that serves the versions below ``base``."""
     lines = "".join('    version_labels { key: "%s" value: %d }\n' % item for item in sorted((labels or {}).items()))
     path.write_text('model_config_list {\n  config {\n    name: "%s"\n    base_path: "%s"\n    model_platform: "tensorflow"\n'
-                    "    model_version_policy { all {} }\n%s  }\n}\n" % (name, base, lines))
+                    "    model_version_policy { %s }\n%s  }\n}\n" % (name, base, policy, lines))
 
 
 def free_port():

@@ -6,12 +6,13 @@ import shutil
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import sha256_file
-from ansible_collections.tfleet.serving.plugins.module_utils.model_entry import entry_of, with_entry
+from ansible_collections.tfleet.serving.plugins.module_utils.model_entry import entry_of, serving, with_entry
 from ansible_collections.tfleet.serving.plugins.module_utils.release_archive import open_release
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import Hold
 from ansible_collections.tfleet.serving.tests.unit.plugins import serving_tools
 
 LABELS = {"canary": 1, "stable": 1}
+POLICY = "latest { num_versions: 2 }"
 
 
 class Device:
@@ -23,7 +24,7 @@ class Device:
         serving_tools.deploy(runtime, self.base, 1)
         (self.base / ".golden/1").mkdir(parents=True)
         shutil.copy(serving_tools.GOLDEN % 1, self.base / ".golden/1/golden.npz")
-        serving_tools.write_config(self.config, self.base, LABELS)
+        serving_tools.write_config(self.config, self.base, LABELS, policy=POLICY)
         # Another model of the device, which is in the hands of others.
         serving_tools.deploy(runtime, root / "other", 1)
         serving_tools.write_config(root / "text", root / "other", {"stable": 1}, name="other")
@@ -33,29 +34,37 @@ class Device:
         # As the controller's look tells it: a label that has moved stays where it is.
         self.stable = 1
 
-    def text(self, **labels):
+    def text(self, labels, *versions):
+        """What the controller makes: one entry, with these versions where the policy would not load them."""
         path = self.root / "text"
-        serving_tools.write_config(path, self.base, labels)
-        return path.read_text()
+        serving_tools.write_config(path, self.base, labels, policy=POLICY)
+        text = path.read_text()
+        return with_entry(text, "digits", serving(entry_of(text, "digits"), versions)) if versions else text
 
-    def step(self, name, **more):
-        archive = serving_tools.release(self.runtime, 2)
-        release = open_release(archive)
+    def step(self, name, version=2, **more):
+        release = open_release(self.release(version))
         manifest = hashlib.sha256(release.content).hexdigest()
         release.close()
-        return self.run_module(
-            "rollout_host", runtime=self.runtime, step=name, rollout="digits-2-x", by="me@here", model="digits", version=2, base_path=str(self.base),
-            labels={"canary": 2, "stable": 2}, policy={"all": {}}, manifest_sha256=manifest, release_bytes=1, addresses=[self.address],
-            config_file=str(self.config), companions={"golden.npz": sha256_file(self.golden)}, settings={"rollout_latency_slack_ms": 5000, "rollout_rounds": 1},
-            configs={"bridge": self.text(**LABELS), "kept": self.text(**LABELS),
-                     "alone": self.text(), "moved": self.text(canary=2, stable=2), "back": self.text(),
-                     "canary": self.text(canary=2, stable=self.stable),
-                     "stable": self.text(canary=2, stable=2), "final": self.text(canary=2, stable=2)}, **more)
+        now, new = {"canary": self.stable, "stable": self.stable}, {"canary": version, "stable": version}
+        params = {
+            "runtime": self.runtime, "rollout": "digits-2-x", "by": "me@here", "model": "digits", "base_path": str(self.base), "labels": new,
+            "policy": {"latest": {"num_versions": 2}}, "manifest_sha256": manifest, "release_bytes": 1, "addresses": [self.address],
+            "config_file": str(self.config), "companions": {"golden.npz": sha256_file(self.golden)},
+            "settings": {"rollout_latency_slack_ms": 5000, "rollout_rounds": 1},
+            "configs": {"bridge": self.text(now, self.stable, version), "kept": self.text(now, self.stable), "alone": self.text({}, version),
+                        "moved": self.text(new, version), "canary": self.text(dict(now, canary=version)), "stable": self.text(new), "final": self.text(new)}}
+        return self.run_module("rollout_host", step=name, version=version, **dict(params, **more))
 
-    def gate(self, **more):
-        seen = self.step("look")
+    def release(self, version):
+        return serving_tools.release(self.runtime, version, min(version, 2))
+
+    def gate(self, version=2, **more):
+        seen = self.step("look", version, **more)
         assert not seen.get("failed"), seen
-        return self.step("gate", **dict({"seen": seen, "src": serving_tools.release(self.runtime, 2), "arrived": {"golden.npz": self.golden}}, **more))
+        return self.step("gate", version, seen=seen, src=self.release(version), arrived={"golden.npz": self.golden}, **more)
+
+    def asks(self, label):
+        return self.run_module("grpc_predict", runtime=self.runtime, address=self.address, model="digits", label=label, golden=serving_tools.GOLDEN % 1)
 
     def labels(self):
         return json.loads((self.base / ".rollout.json").read_text())["before"]["labels"] if (self.base / ".rollout.json").exists() else None
@@ -70,6 +79,7 @@ def device(tmp_path, tfleet_runtime, run_module):
 
 
 def test_a_version_goes_through_all_steps_and_each_can_be_done_again(device):
+    before, other = device.config.read_text(), ('key: "stable" value: 1 }\n  }\n}', 'key: "proven" value: 1 }\n  }\n}')
     look = device.step("look")
     assert (look["there"], look["missing"], look["versions"], look["available"], look["labels"]) == (
         False, ["golden.npz"], [1], [1], {"digits": LABELS, "other": {"stable": 1}})
@@ -82,8 +92,8 @@ def test_a_version_goes_through_all_steps_and_each_can_be_done_again(device):
         # What the device was before the first time.
         assert device.labels() == LABELS
     # The other model is rolled out at the same time.
-    device.config.write_text(device.config.read_text().replace('key: "stable" value: 1 }\n  }\n}', 'key: "proven" value: 1 }\n  }\n}'))
-    before = device.config.read_text()
+    device.config.write_text(device.config.read_text().replace(*other))
+    before = before.replace(*other)
     assert '"proven"' in before
     for again in (False, True):
         promote = device.step("promote")
@@ -94,7 +104,8 @@ def test_a_version_goes_through_all_steps_and_each_can_be_done_again(device):
     check = device.step("check")
     assert (check.get("failed", False), check["changed"], check["versions"]) == (False, False, [1, 2]), check
     assert json.loads((device.base / ".rollout.json").read_text())["done"] is True
-    # A rollback of all waves reaches a device that is done.
+    # A rollback of all waves reaches a device that is done, after one that was killed when it had written what it did not tell the server any more.
+    device.config.write_text(before)
     for again in (False, True):
         back = device.step("rollback", reason="another host failed")
         assert (back.get("failed", False), back["changed"]) == (False, not again), back
@@ -138,6 +149,8 @@ def test_no_step_comes_before_the_gate(unserved, name):
 
 @pytest.mark.parametrize("name", ["look", "rollback"])
 def test_another_rollout_is_refused_before_anything_is_done(unserved, name):
+    assert {name.name for name in (device.base / ".aside").iterdir()} == {"2", "2.json", "3", "3.json"}
+    assert device.labels() is None
     Hold(str(unserved.base)).take("digits-2-y", "you@there", 2, {"labels": LABELS})
     result = unserved.step(name)
     assert result["failed"]
