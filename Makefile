@@ -55,16 +55,16 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 ##@ Test
 # Two at a time, the longest first.
 SUITES := molecule:1500$(MORE_SUITES) unit:900 test-demo:720 conformance:720 test-conversion:300 due-benchmark:240 due-networks:180 due-tftrt:360 test-legacy:480 faults:300 sanity:180 lint:240 test-browser:150
-.PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-benchmark test-networks molecule faults test-legacy test-browser test-tftrt test-hardware test-arm64 bench
+.PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-benchmark test-networks molecule faults test-legacy test-browser test-tftrt test-hardware test-arm64 docs bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
 
 setup-test: $(TEST_STAMP) ## Add what the tests need to .venv
 
-lint: setup-test ## ruff, mypy, Python 3.6 syntax, yamllint, ansible-lint, changelog, role pages
-	@$(MAKE) --no-print-directory --keep-going $(addprefix lint-,ruff mypy syntax yaml ansible changelog pages)
+lint: setup-test ## ruff, mypy, Python 3.6 syntax, yamllint, ansible-lint, changelog, generated pages, documentation
+	@$(MAKE) --no-print-directory --keep-going $(addprefix lint-,ruff mypy syntax yaml ansible changelog pages docs)
 
-.PHONY: lint-ruff lint-mypy lint-syntax lint-yaml lint-ansible lint-changelog lint-pages
+.PHONY: lint-ruff lint-mypy lint-syntax lint-yaml lint-ansible lint-changelog lint-pages lint-docs
 lint-ruff:
 	ruff check
 lint-mypy:
@@ -80,6 +80,10 @@ lint-changelog:
 lint-pages:
 	tools/role_readme.py --check
 	tools/compatibility_table.py --check
+	tools/references.py --check
+lint-docs:
+	antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
+	pre-commit validate-config
 
 # A minute more the first time, which makes the environments of its tests.
 sanity: setup-test ## ansible-test sanity on the collection as it is published; exceptions in tests/sanity
@@ -154,6 +158,14 @@ test-hardware: setup-test ## TF-TRT on a real device: HOST=user@device, RUNTIME=
 test-arm64: setup-test ## The runtime image on an aarch64 userland under emulation (root); note the pass in tests/proven/arm64
 	molecule/shared/test_hosts engine
 	@trap 'tests/arm64/emulation down' EXIT; tests/arm64/emulation up && pytest tests/arm64 -s && tools/due arm64 --note
+
+docs: setup-test ## The collection's documentation as a site of its own, in build/docs/build/html
+	rm -rf build/docs && mkdir -p -m 755 build/docs
+	antsibull-docs sphinx-init --use-current --squash-hierarchy --lenient --sphinx-theme alabaster --project tfleet.serving --title tfleet.serving \
+	  --dest-dir build/docs tfleet.serving
+	# It would ask the sites of Python, Jinja and Ansible for their pages.
+	sed -i '/^intersphinx_mapping/,/^}/d' build/docs/conf.py
+	build/docs/build.sh
 
 bench: $(BENCH_STAMP) ## Benchmark SUITE (client), results in build/bench/
 	@test -n "$(SUITE)" || { echo "Say which: make bench SUITE=client" >&2; exit 2; }

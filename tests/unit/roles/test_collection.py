@@ -11,6 +11,7 @@ import yaml
 
 CHECKOUT = pathlib.Path(__file__).parents[3]
 PLAYBOOKS = sorted(path.stem for path in (CHECKOUT / "playbooks").glob("*.yml"))
+ROLES = sorted(path.parents[1].name for path in (CHECKOUT / "roles").glob("*/meta/argument_specs.yml"))
 MODULES = sorted(path.stem for path in (CHECKOUT / "plugins/modules").glob("*.py") if path.stem != "__init__")
 
 
@@ -88,3 +89,20 @@ def test_module_supports_check_and_diff_mode(documentation, module):
 def test_module_page_renders(installed, module):
     place, environment = installed
     assert module.upper() in run("ansible-doc", f"tfleet.serving.{module}", cwd=place, **environment).upper()
+
+
+def test_every_role_documents_its_entry_points(installed):
+    place, environment = installed
+    pages = json.loads(run("ansible-doc", "--type", "role", "--json", *(f"tfleet.serving.{name}" for name in ROLES), cwd=place, **environment))
+    assert sorted(pages) == [f"tfleet.serving.{name}" for name in ROLES]
+    for page in pages.values():
+        assert page["entry_points"]["main"]["short_description"]
+
+
+def test_every_filter_documents_itself(installed):
+    place, environment = installed
+    named = sorted(json.loads(run("ansible-doc", "--type", "filter", "--list", "--json", "tfleet.serving", cwd=place, **environment)))
+    pages = json.loads(run("ansible-doc", "--type", "filter", "--json", *named, cwd=place, **environment))
+    assert len(named) > 40 and sorted(pages) == named
+    for name, page in pages.items():
+        assert page["doc"]["description"] and page["return"]["_value"]["description"] and name in page["examples"]
