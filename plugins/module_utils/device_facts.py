@@ -23,6 +23,9 @@ _POWER_NOW = re.compile(r"NV Power Mode\s*:\s*(\S+)\s+(\d{1,4})\b")
 _POWER_STATUS = re.compile(r"pmode:(\d{1,4})")
 _OVER_CURRENT = "System throttled due to Over-current"
 
+# In thousandths (facts/jetson.md, section 7e); other releases tell it by tegrastats alone.
+_GPU_LOADS = ("devices/gpu.0/load", "devices/platform/gpu.0/load")
+
 # Packages whose versions are told, as dpkg-query's patterns.
 _PACKAGES = ("nvidia-l4t-core", "nvidia-jetpack", "libnvinfer[0-9]*", "cuda-cudart-[0-9]*", "libcudnn[0-9]*")
 # More than any of the files has.
@@ -83,6 +86,19 @@ class Device(object):
         over_current = self._over_current()
         return {"memory": self._memory(), "swap": self._swap(), "thermal": self._thermal(), "over_current": over_current,
                 "throttling": self._throttling(over_current) if over_current is not None else None}
+
+    def measure(self):
+        """Return what is worth a look every minute: health() and, on a Jetson, power, clocks and load. Nothing but tegrastats and nvpmodel is started."""
+        jetson = self._text("etc", "nv_tegra_release") is not None or any(_SOC.match(element) for element in self._device_tree("compatible"))
+        statistics = self._tegrastats() if jetson else None
+        over_current = self._over_current()
+        return {
+            "jetson": jetson, "l4t": self._release_file(), "model": "".join(self._device_tree("model")[:1]) or None,
+            "memory": self._memory(), "disk": self._disk(), "swap": self._swap(), "thermal": self._thermal(), "over_current": over_current,
+            "over_current_messages": self._over_current_messages(),
+            "gpu_load": self._gpu_load(statistics), "rails": statistics["power"] if statistics else {},
+            "largest_free_block_bytes": statistics and statistics["largest_free_block_bytes"], "power": self._power() if jetson else None,
+        }
 
     # ---- files ----
     def _path(self, root, name):
@@ -254,13 +270,25 @@ class Device(object):
 
     def _throttling(self, over_current):
         """What slowed the device down since its start, as short texts; None where nothing can be known."""
-        answer = self.commands.ask("dmesg")
-        log = answer.stdout if answer is not None and answer.status == 0 else None
-        if over_current is None and log is None:
+        times = self._over_current_messages()
+        if over_current is None and times is None:
             return None
         found = ["over-current %s: %d events" % (name, count) for name, count in sorted((over_current or {}).items()) if count]
-        times = (log or "").count(_OVER_CURRENT)
         return found + (["kernel: %s (%d times)" % (_OVER_CURRENT, times)] if times else [])
+
+    def _over_current_messages(self):
+        """How often the kernel's log tells of it; None where it cannot be read."""
+        answer = self.commands.ask("dmesg")
+        return answer.stdout.count(_OVER_CURRENT) if answer is not None and answer.status == 0 else None
+
+    def _gpu_load(self, statistics):
+        """The part of the time that the GPU of a Jetson works, from 0 to 1; None where nothing tells it."""
+        for place in _GPU_LOADS:
+            load = self._number("sys", place)
+            if load is not None:
+                return load / 1000.0
+        percent = ((statistics or {}).get("gpu") or {}).get("percent")
+        return percent / 100.0 if percent is not None else None
 
     # ---- system ----
     def _default_target(self):
