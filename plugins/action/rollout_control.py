@@ -15,10 +15,10 @@ from ansible_collections.tfleet.serving.plugins.module_utils import rollout_stat
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_decision import STOP, budget, decide
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, LedgerError, known, model_of, name_of
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ControllerLock
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import BY_HAND, ControllerLock
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary, waiting
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import ARGUMENTS, DEFAULTS, root_of, settings
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves import Host, plan, within_hours
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import ARGUMENTS, DEFAULTS, root_of, settings, within_hours
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves import Host, plan
 
 # Steps after which is decided: all that a host must have answered by then, and where it stands if all was well.
 ANSWERED = {"stage": ("stage",), "gate": ("stage", "gate"), "check": ("stage", "gate", "promote", "check")}
@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
 
     _supports_check_mode = True
     _requires_connection = False
-    _VALID_ARGS = frozenset(("do", "work_dir", "hosts", "after", "directory"))
+    _VALID_ARGS = frozenset(("do", "work_dir", "hosts", "models", "after", "directory"))
 
     def run(self, tmp=None, task_vars=None):
         """Return what the playbook needs next; a refusal fails the task."""
@@ -127,7 +127,7 @@ class ActionModule(ActionBase):
         model, hosts = self._model(), [host for host, _version in chosen]
         self._refuse_unfinished(root, model)
         waves = plan(hosts, checked["rollout_canaries"], checked["rollout_waves"], checked["rollout_site_share"])
-        line = {"step": "plan", "rollout": rollout, "model": model, "by": _me(), "supersede": str(self._vars.get("rollout_supersede") or ""),
+        line = {"step": "plan", "rollout": rollout, "model": model, "by": _me(), "supersede": _chain(root, str(self._vars.get("rollout_supersede") or "")),
                 "waves": [dict(wave._asdict(), hosts=list(wave.hosts)) for wave in waves],
                 "targets": {host.name: version for host, version in chosen},
                 "sites": {host.name: host.site for host in hosts if host.site}, "classes": {host.name: host.hardware_class for host in hosts}}
@@ -266,8 +266,22 @@ class ActionModule(ActionBase):
             sentences += waiting(state)
         return {"changed": False, "sentences": sentences}
 
+    def _lock(self, args):
+        """playbooks/rollback.yml begins: no rollout of these models may."""
+        root, taken = root_of(args["work_dir"]), []
+        try:
+            for model in args["models"]:
+                lock = ControllerLock(root, model)
+                lock.take(BY_HAND, os.getppid(), _me(), str(self._vars.get("rollout_take_over") or ""))
+                taken.append(lock)
+        except ModuleError:
+            for lock in taken:
+                lock.release(BY_HAND)
+            raise
+        return {"changed": False}
+
     def _by_hand(self, args):
-        """playbooks/rollback.yml took hosts back: the last rollout of the model shall know it."""
+        """playbooks/rollback.yml took hosts back: the last rollout of the model shall know it, and the next one may begin."""
         for model, ledger, state in _last_of_each(root_of(args["work_dir"])):
             for name in args["hosts"]:
                 plan_of = (self._vars["hostvars"][name].get("model_release_rollback") or {}).get("plan", [])
@@ -275,6 +289,8 @@ class ActionModule(ActionBase):
                     if entry["name"] == model and name in state.hosts and state.hosts[name].touched:
                         ledger.append({"host": name, "step": states.ROLLBACK, "outcome": states.OK, "seconds": 0, "version": entry["to"],
                                        "msg": "%s returned it to version %s by hand." % (_me(), entry["to"])})
+        for model in args["models"]:
+            ControllerLock(root_of(args["work_dir"]), model).release(BY_HAND)
         return {"changed": False}
 
     # ---- what they share ----
@@ -287,17 +303,28 @@ class ActionModule(ActionBase):
 
 
 def _class_of(variables):
-    resolved = variables.get("preflight_resolved") or {}
-    return str(resolved.get("hardware_class") or (variables.get("ansible_facts") or {}).get("tfleet_device", {}).get("hardware_class") or "unknown")
+    """The hardware class of a host, at least its architecture; "" if it did not answer."""
+    resolved, device = variables.get("preflight_resolved") or {}, (variables.get("ansible_facts") or {}).get("tfleet_device") or {}
+    return str(resolved.get("hardware_class") or device.get("hardware_class") or device.get("architecture") or "")
 
 
 def _superseded(root, rollout):
     """Whether a later rollout took the place of this one."""
-    for name in known(root):
-        with open(os.path.join(root, name, "ledger.jsonl"), "rb") as stream:
-            if json.loads(stream.readline().decode("utf-8") or "{}").get("supersede") == rollout:
-                return True
-    return False
+    return any(rollout in _plan_of(root, name).get("supersede", ()) for name in known(root))
+
+
+def _chain(root, rollout):
+    """The rollout whose place is taken, and those whose place it took: hosts to which it never came are still held by them."""
+    return [rollout, *_plan_of(root, rollout).get("supersede", ())] if rollout else []
+
+
+def _plan_of(root, rollout):
+    """The first line of a ledger, {} where there is none: of a rollout of another controller only its name is known."""
+    try:
+        with open(os.path.join(root, rollout, "ledger.jsonl"), "rb") as stream:
+            return json.loads(stream.readline().decode("utf-8") or "{}")
+    except FileNotFoundError:
+        return {}
 
 
 def _last_of_each(root):

@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections import OrderedDict
-from typing import Any, Dict, Iterable, List
+from typing import Any, Dict, Iterable, List, Tuple
 
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import fsync_path, make_directories
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
@@ -121,8 +121,13 @@ def model_of(rollout: str) -> str:
 
 
 def known(root: str) -> List[str]:
-    """Return the ids of the rollouts under a directory, oldest first."""
+    """Return the ids of the rollouts under a directory, that which began first at the front."""
     with contextlib.suppress(OSError):
-        names = [name for name in os.listdir(root) if os.path.exists(os.path.join(root, name, NAME))]
-        return sorted(names, key=lambda name: os.stat(os.path.join(root, name, NAME)).st_mtime)
+        return sorted((name for name in os.listdir(root) if os.path.exists(os.path.join(root, name, NAME))), key=_begun)
     return []
+
+
+def _begun(rollout: str) -> Tuple[str, str]:
+    # Times of files tell when a ledger was copied or resumed.
+    match = _ID.match(rollout)
+    return match.group(2) if match else "", rollout

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import canonical_json, fsync_path, make_directories, write_atomically
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
@@ -18,9 +18,9 @@ from ansible_collections.tfleet.serving.plugins.module_utils.lock import alone_i
 from ansible_collections.tfleet.serving.plugins.module_utils.process import boot_id, status_of
 
 HOLD = ".rollout.json"
-# Why a version lies aside: which rollout, and why it took it back.
-ROLLED_BACK = "Rolled back by the rollout %s: %s"
 LOCK_SECONDS = 30
+# What has the controller's lock where no rollout has it.
+BY_HAND = "playbooks/rollback.yml"
 
 
 class RolloutLockError(ModuleError):
@@ -49,10 +49,7 @@ class ControllerLock(object):
             held = self.holder()
             mine = held is not None and (held["host"], held["pid"]) == (platform.node(), pid)
             if held is not None and not mine and _alive(held, gone):
-                raise RolloutLockError(
-                    "The rollout %s of %s goes on now, in process %d on %s, begun by %s at %s. Wait for it, or end it with Ctrl-C there and go on with "
-                    "-e rollout_resume=%s.%s" % (held["rollout"], self.model, held["pid"], held["host"], held["by"], held["since"], held["rollout"],
-                                                _if_gone(held["host"])))
+                raise RolloutLockError(_goes_on(held, self.model))
             status = status_of(pid)
             record = {"rollout": rollout, "pid": pid, "start_time": status.start_time if status else 0, "boot_id": boot_id(), "host": platform.node(),
                       "by": by, "since": now()}
@@ -82,10 +79,17 @@ def _alive(held, gone):
     return held["boot_id"] == boot_id() and status is not None and status.start_time == held["start_time"]
 
 
-def _if_gone(host):
-    if host == platform.node():
-        return ""
-    return " If %s is gone for good (switched off, a container that was removed), take its lock over with -e rollout_take_over=%s." % (host, host)
+def _goes_on(held, model):
+    where = "in process %d on %s, begun by %s at %s" % (held["pid"], held["host"], held["by"], held["since"])
+    if held["rollout"] == BY_HAND:
+        sentence = "%s returns %s to an earlier version now, %s. Wait for it." % (BY_HAND, model, where)
+    else:
+        sentence = ("The rollout %s of %s goes on now, %s. Wait for it, or end it with Ctrl-C there and go on with -e rollout_resume=%s."
+                    % (held["rollout"], model, where, held["rollout"]))
+    if held["host"] != platform.node():
+        sentence += (" If %s is gone for good (switched off, a container that was removed), take its lock over with -e rollout_take_over=%s."
+                     % (held["host"], held["host"]))
+    return sentence
 
 
 class Hold(object):
@@ -101,8 +105,8 @@ class Hold(object):
         """The hold, None if no rollout has the device."""
         return _read(self.path)
 
-    def check(self, rollout: str, supersede: str = "") -> Optional[Dict[str, Any]]:
-        """Return this rollout's hold, or that of the rollout it takes over, None if nobody has the device.
+    def check(self, rollout: str, supersede: Sequence[str] = ()) -> Optional[Dict[str, Any]]:
+        """Return this rollout's hold, or that of one that it takes over, None if nobody has the device.
 
         :raises RolloutLockError: another rollout has it.
         """
@@ -117,7 +121,7 @@ class Hold(object):
             "what the device had before." % (held["rollout"], held["version"], held["by"], held["since"], self.path, held["rollout"], held["rollout"]),
             held_by=held["rollout"])
 
-    def take(self, rollout: str, by: str, version: int, before: Dict[str, Any], supersede: str = "") -> Dict[str, Any]:
+    def take(self, rollout: str, by: str, version: int, before: Dict[str, Any], supersede: Sequence[str] = ()) -> Dict[str, Any]:
         """Hold the device; what it was before the first rollout that held it stays written. Returns the hold.
 
         :raises RolloutLockError: another rollout has it.
@@ -125,17 +129,13 @@ class Hold(object):
         held = self.check(rollout, supersede)
         if held is not None and held["rollout"] == rollout:
             return held
-        # Versions of a rollout that is taken over are nobody's any more: whoever goes back has to put them away too.
-        brought = [*(held["brought"] if held else []), version]
-        record = {"format": 1, "rollout": rollout, "by": by, "since": now(), "version": version, "brought": brought,
-                  "before": held["before"] if held else before}
+        record = {"format": 1, "rollout": rollout, "by": by, "since": now(), "version": version, "before": held["before"] if held else before}
         write_atomically(self.path, canonical_json(record), mode=0o640)
         return record
 
-    def note(self, held: Dict[str, Any], **more: Any) -> None:
-        """Write more into the hold ``held``: what a later step, on whatever controller, has to know."""
-        held.update(more)
-        write_atomically(self.path, canonical_json(held), mode=0o640)
+    def note(self, **more: Any) -> None:
+        """Write more into it: what a later step, on whatever controller, has to know."""
+        write_atomically(self.path, canonical_json(dict(self.read() or {}, **more)), mode=0o640)
 
     def remove(self) -> None:
         """Let the device go, and forget what it was before."""

@@ -5,9 +5,10 @@ import difflib
 import os
 import re
 from collections import OrderedDict
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Optional
 
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.memory import parse_size
 
 POLICIES = ("host", "wave", "all")
 APPROVALS = ("none", "file", "prompt")
@@ -66,6 +67,9 @@ def settings(variables: Mapping[str, Any]) -> Dict[str, Any]:
         result[name] = _number(name, result[name], lowest, highest)
     result["rollout_rollback"] = _one_of("rollout_rollback", result["rollout_rollback"], POLICIES)
     result["rollout_approval"] = _one_of("rollout_approval", result["rollout_approval"], APPROVALS)
+    within_hours(result["rollout_hours"], 0)
+    result["rollout_swap_growth"] = str(result["rollout_swap_growth"])
+    parse_size(result["rollout_swap_growth"], "rollout_swap_growth")
     if isinstance(result["rollout_waves"], (str, int)):
         result["rollout_waves"] = [result["rollout_waves"]]
     return result
@@ -85,6 +89,26 @@ def count_of(name: str, value: Any, total: int) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     raise SettingsError('%s: %r is neither a number of hosts (5) nor a percentage ("10%%").' % (name, value))
+
+
+def within_hours(window: str, minute_of_day: int) -> Optional[int]:
+    """Return None inside the working hours, else the minutes until they begin.
+
+    :param window: "HH:MM-HH:MM" (it may pass midnight), or empty for always.
+    :param minute_of_day: 0 to 1439, in the time zone that the window is meant in.
+    :raises SettingsError: the window is not one.
+    """
+    if not window:
+        return None
+    match = re.match(r"([01][0-9]|2[0-3]):([0-5][0-9])\s*-\s*([01][0-9]|2[0-3]):([0-5][0-9])\Z", str(window))
+    if not match:
+        raise SettingsError('rollout_hours must be written as "22:00-05:00", not %r.' % (window,))
+    hours = [int(part) for part in match.groups()]
+    begin, end = hours[0] * 60 + hours[1], hours[2] * 60 + hours[3]
+    if begin == end:
+        return None
+    inside = begin <= minute_of_day < end if begin < end else minute_of_day >= begin or minute_of_day < end
+    return None if inside else (begin - minute_of_day) % 1440
 
 
 def _number(name, value, lowest, highest):

@@ -4,7 +4,6 @@
 
 Pure: values in, values out. The same inventory and the same wishes always give the same waves.
 """
-import re
 from collections import Counter, OrderedDict
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -55,7 +54,9 @@ def _canary(hosts: Sequence[Host], canary: Any) -> List[str]:
     if canary == ONE_OF_EACH_CLASS:
         found: Dict[str, str] = OrderedDict()
         for host in hosts:
-            found.setdefault(host.hardware_class, host.name)
+            # One of which nobody knows what it is did not answer: it proves nothing.
+            if host.hardware_class:
+                found.setdefault(host.hardware_class, host.name)
         return list(found.values())
     if not isinstance(canary, (list, tuple)):
         raise WavesError("rollout_canaries must be a list of hosts or %s, not %r." % (ONE_OF_EACH_CLASS, canary))
@@ -88,23 +89,3 @@ def _next_wave(waiting: List[Host], count: int, most: Dict[str, int]) -> Tuple[L
         else:
             later.append(host)
     return wave, later
-
-
-def within_hours(window: str, minute_of_day: int) -> Optional[int]:
-    """Return None inside the working hours, else the minutes until they begin.
-
-    :param window: "HH:MM-HH:MM" (it may pass midnight), or empty for always.
-    :param minute_of_day: 0 to 1439, in the time zone that the window is meant in.
-    :raises WavesError: the window is not one.
-    """
-    if not window:
-        return None
-    match = re.match(r"([01][0-9]|2[0-3]):([0-5][0-9])\s*-\s*([01][0-9]|2[0-3]):([0-5][0-9])\Z", str(window))
-    if not match:
-        raise WavesError('rollout_hours must be written as "22:00-05:00", not %r.' % (window,))
-    hours = [int(part) for part in match.groups()]
-    begin, end = hours[0] * 60 + hours[1], hours[2] * 60 + hours[3]
-    if begin == end:
-        return None
-    inside = begin <= minute_of_day < end if begin < end else minute_of_day >= begin or minute_of_day < end
-    return None if inside else (begin - minute_of_day) % 1440

@@ -20,12 +20,18 @@ options:
       - V(decide) counts who failed, and says who goes on and who goes back. Sets the fact C(rollout_verdict).
       - V(end) closes the ledger, gives the lock back and returns what the report shows.
       - V(waiting) returns what hosts wait for in the last rollout of each model, for playbooks/status.yml.
-      - V(by_hand) notes in the ledger what playbooks/rollback.yml took back.
+      - V(lock) takes the controller's lock for playbooks/rollback.yml.
+      - V(by_hand) notes in the ledger what playbooks/rollback.yml took back, and gives the lock back.
     type: str
-    choices: [plan, begin, decide, end, waiting, by_hand]
+    choices: [plan, begin, decide, end, waiting, lock, by_hand]
     required: true
   hosts:
     description: The hosts that take part - all of them to plan, else those of the wave.
+    type: list
+    elements: str
+    default: []
+  models:
+    description: With O(do=lock) and O(do=by_hand), the models that return to an earlier version.
     type: list
     elements: str
     default: []

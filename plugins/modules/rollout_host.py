@@ -38,9 +38,10 @@ options:
     type: str
     default: ""
   supersede:
-    description: Name of an unfinished rollout whose hold on the device is taken over.
-    type: str
-    default: ""
+    description: Names of unfinished rollouts whose hold on the device is taken over.
+    type: list
+    elements: str
+    default: []
   model:
     description: Name of the model.
     type: str
@@ -253,7 +254,7 @@ def main():
             step={"type": "str", "choices": ["look", "gate", "promote", "check", "rollback"], "required": True},
             rollout={"type": "str", "required": True},
             by={"type": "str", "default": ""},
-            supersede={"type": "str", "default": ""},
+            supersede={"type": "list", "elements": "str", "default": []},
             model={"type": "str", "required": True},
             version={"type": "int", "required": True},
             base_path={"type": "path", "required": True},

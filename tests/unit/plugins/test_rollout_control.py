@@ -2,6 +2,7 @@
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 
@@ -84,6 +85,40 @@ def test_a_host_whose_choice_failed_is_named_and_nothing_begins(play, begun):
     assert "What b gets is not known" in output
 
 
+SHOWN = {"ansible.builtin.debug": {"msg": "{{ hostvars['localhost'].rollout_control | to_json }}"}, "run_once": True}
+
+
+def shown(output):
+    """The fact rollout_control, as the task SHOWN printed it."""
+    return json.loads(json.loads('"%s"' % re.search(r'"msg": "({.*?})" ', output).group(1)))
+
+
+def test_a_limit_cuts_the_waves_of_a_resumed_rollout_and_not_only_its_hosts(play, ledger):
+    # Waves of one and two hosts: without b the second has one, and the sizes may not tell otherwise.
+    made = ledger({"step": "run"}, *answers("stage", a="unreachable"))
+    code, output = play(PLAN, SHOWN, hosts="abc", options=("--limit", "a,c"), rollout_resume=os.path.basename(made.directory))
+    assert code == 0, output
+    assert (shown(output)["order"], shown(output)["sizes"]) == (["a", "c"], [1, 1])
+
+
+def test_what_an_unfinished_rollout_took_over_is_taken_over_with_it(play, ledger):
+    # c is still held by the first of three rollouts, of which the second died before it came to c.
+    ledger({"step": "run"}, *answers("stage", c="ok"), *answers("gate", c="unreachable"))
+    second = "digits-3-20261122T000000Z"
+    ledger({"step": "run"}, *answers("stage", a="ok"), *answers("gate", a="ok"), name=second, supersede=["digits-2-20261121T000000Z"])
+    code, output = play(choose(a=4, b=4, c=4), PLAN, SHOWN, hosts="abc", rollout_model="digits", rollout_supersede=second)
+    assert code == 0, output
+    assert shown(output)["supersede"] == [second, "digits-2-20261121T000000Z"]
+
+
+def test_a_canary_is_a_host_that_answered(play, ledger, begun, tmp_path):
+    hosts = {"off": {}, "server": {"preflight_resolved": {"hardware_class": "cpu-x86_64"}}, "other": {"preflight_resolved": {"hardware_class": "cpu-x86_64"}}}
+    code, output = play(choose(off=2, server=2, other=2), PLAN, hosts=hosts, rollout_model="digits", rollout_waves=["100%"])
+    assert code == 0, output
+    waves = Ledger(str(tmp_path / "rollouts" / begun()[0])).read()[0]["waves"]
+    assert [(wave["kind"], wave["hosts"]) for wave in waves] == [("canary", ["server"]), ("wave", ["off", "other"])]
+
+
 # ---- decisions ----
 def decide(after, hosts):
     """The task that decides, and one that shows what was decided."""
@@ -114,7 +149,7 @@ def test_what_fails_while_it_is_staged_is_decided_before_the_first_wave_and_take
 
 
 # ---- one at a time ----
-ELSEWHERE = {"rollout": "digits-1-20261120T000000Z", "pid": 1, "start_time": 1, "boot_id": "b", "host": "runner-7", "by": "ops", "since": "2026-11-20T00:00:00Z"}
+ELSEWHERE = {"rollout": "digits-1-20261120T000000Z", "pid": 1, "start_time": 1, "boot_id": "b", "host": "runner-7", "by": "ops", "since": "yesterday"}
 
 
 @pytest.fixture
@@ -160,3 +195,27 @@ def test_a_process_that_lives_here_is_not_taken_over_by_any_name(tmp_path):
     held.take("digits-1-a", os.getppid(), "me")
     with pytest.raises(ModuleError, match=r"rollout_resume=digits-1-a\.\Z"):
         held.take("digits-1-b", os.getpid(), "me", gone=platform.node())
+
+
+LOCK = {"tfleet.serving.rollout_control": {"do": "lock", "models": ["digits", "faces"], "work_dir": "{{ work }}"}, "delegate_to": "localhost"}
+BY_HAND = {"tfleet.serving.rollout_control": {"do": "by_hand", "hosts": ["a"], "models": ["digits", "faces"], "work_dir": "{{ work }}"}, "delegate_to": "localhost"}
+
+
+def test_a_rollback_by_hand_is_refused_while_a_rollout_goes_on_and_the_other_way_round(play, tmp_path, lock):
+    faces = tmp_path / "rollouts/faces.lock"
+    faces.write_text(json.dumps(dict(ELSEWHERE, rollout="faces-1-20261120T000000Z")))
+    code, output = play(LOCK)
+    assert code == 2
+    assert "The rollout faces-1-20261120T000000Z of faces goes on now" in output
+    # What it had taken already is given back.
+    assert not lock.exists()
+    faces.unlink()
+    code, output = play(LOCK, choose(a=2), PLAN, rollout_model="digits")
+    assert code == 0, "one process may do both"
+    lock.write_text(json.dumps(dict(ELSEWHERE, rollout="playbooks/rollback.yml")))
+    code, output = play(choose(a=2), PLAN, rollout_model="digits")
+    assert code == 2
+    assert "playbooks/rollback.yml returns digits to an earlier version now, in process 1 on runner-7" in output
+    lock.unlink()
+    code, output = play(LOCK, BY_HAND)
+    assert (code, lock.exists(), faces.exists()) == (0, False, False), output

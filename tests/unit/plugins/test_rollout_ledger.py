@@ -102,6 +102,13 @@ def test_one_that_is_not_there_is_named_with_those_that_are(ledger, tmp_path):
     assert known(str(tmp_path / "nowhere")) == []
 
 
+def test_the_last_one_is_that_which_began_last_whatever_was_copied_or_written_since(ledger, tmp_path):
+    for name in ("digits-10-20261122T000000Z", "digits-3-20261123T000000Z"):
+        Ledger(str(tmp_path / "rollouts" / name)).create(plan_line())
+    os.utime(ledger.path, (time.time() + 100, time.time() + 100))
+    assert known(str(tmp_path / "rollouts")) == ["digits-2-20261121T000000Z", "digits-10-20261122T000000Z", "digits-3-20261123T000000Z"]
+
+
 def test_one_of_another_format_is_refused(ledger):
     with open(ledger.path, "wb") as stream:
         stream.write(json.dumps({"step": "plan", "format": 2}).encode() + b"\n")

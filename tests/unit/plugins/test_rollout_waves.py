@@ -3,8 +3,8 @@ import pathlib
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import DEFAULTS, count_of, settings
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves import Host, plan, within_hours
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import DEFAULTS, count_of, settings, within_hours
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves import Host, plan
 
 
 def fleet(count, sites=1, classes=1):
@@ -34,6 +34,13 @@ def test_named_canaries_come_first_in_their_order():
 def test_one_canary_of_each_hardware_class():
     waves = plan(fleet(10, classes=3), "one_of_each_class", ["100%"], 100)
     assert waves[0].hosts == ("h0", "h1", "h2")
+
+
+def test_a_host_of_which_nobody_knows_the_class_is_no_canary_unless_it_is_named():
+    hosts = [Host("off", "", ""), *fleet(3)]
+    assert plan(hosts, "one_of_each_class", ["100%"], 100)[0].hosts == ("h0",)
+    assert plan(hosts, ["off"], ["100%"], 100)[0].hosts == ("off",)
+    assert [wave.kind for wave in plan(hosts[:1], "one_of_each_class", ["100%"], 100)] == ["wave"]
 
 
 def test_sizes_are_counts_and_percents_of_all_and_the_last_repeats():
@@ -92,11 +99,13 @@ def test_settings_have_defaults_and_take_what_the_inventory_says():
     assert settings({"rollout_soak_seconds": "5", "other": 1})["rollout_soak_seconds"] == 5
     assert settings({})["rollout_waves"] == DEFAULTS["rollout_waves"]
     assert settings({"rollout_waves": "25%"})["rollout_waves"] == ["25%"]
+    assert settings({"rollout_swap_growth": 268435456})["rollout_swap_growth"] == "268435456"
 
 
 @pytest.mark.parametrize(("name", "value", "words"), [
     ("rollout_wave", [1], "Did you mean rollout_waves"), ("rollout_site_share", 0, "from 1 to 100"), ("rollout_soak_seconds", "long", "rollout_soak_seconds"),
     ("rollout_rollback", "none", "host, wave, all"), ("rollout_approval", True, "none, file, prompt"), ("rollout_rounds", True, "rollout_rounds"),
+    ("rollout_hours", "8-17", "rollout_hours"), ("rollout_swap_growth", "much", "rollout_swap_growth"), ("rollout_swap_growth", "1", "less than 1 MiB"),
     ("rollout_latency_factor", 0.5, "from 1"), ("rollout_error_share", float("nan"), "rollout_error_share"),
 ])
 def test_settings_that_make_no_sense_are_refused(name, value, words):
