@@ -5,7 +5,7 @@
 Pure: values in, values out. The same inventory and the same wishes always give the same waves.
 """
 from collections import Counter, OrderedDict
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import count_of

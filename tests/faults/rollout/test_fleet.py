@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import subprocess
 
 SECRET = "hunter2-planted-in-the-inventory"
@@ -32,17 +33,20 @@ def test_too_many_unreachable_stop_it_and_take_nobody_back(fleet, asked, fault):
     with asked(row):
         output = fleet.rollout("-e", "rollout_model=half", fails=True)
     assert "Not reachable: h2, h3" in output
-    # Nothing began on the canary: the decision fell before its labels moved, and it goes back with nobody.
-    assert not [line for line in fleet.ledger(fleet.last()) if line["step"] in ("promote", "check")]
+    # The decision fell before the first wave: the canary was not touched, and goes back with nobody.
+    assert {line["step"] for line in fleet.ledger(fleet.last()) if "host" in line} == {"stage"}
+    assert fleet["h1"].hold()["done"]
 
 
 def test_another_controller_is_refused_by_the_devices_until_it_takes_over(fleet, asked, fault):
     row = fault("a rollout of another controller where one stands half way", "gate")
     fleet.own = {}
-    held = fleet.last()
-    assert fleet["h1"].hold()["rollout"] == held
-    fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2), fleet.release(4, 2), rollout_budget_hosts=3, tfleet_work_dir=str(fleet.root / "elsewhere"))
+    fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2), fleet.release(3, 2))
     with asked(row):
+        fleet.interrupt(fleet.start("-e", "rollout_resume=" + fleet.last()), "TASK [Decide after the gate]", signal.SIGKILL)
+        held = fleet.last()
+        assert fleet["h1"].hold()["rollout"] == held
+        fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2), fleet.release(4, 2), rollout_budget_hosts=3, tfleet_work_dir=str(fleet.root / "elsewhere"))
         output = fleet.rollout("-e", "rollout_model=half", fails=True)
         assert f"This device is held by the rollout {held} to version 3" in output
         assert f"rollout_supersede={held}" in output

@@ -101,6 +101,19 @@ def test_a_limit_cuts_the_waves_of_a_resumed_rollout_and_not_only_its_hosts(play
     assert (shown(output)["order"], shown(output)["sizes"]) == (["a", "c"], [1, 1])
 
 
+def test_what_is_owed_asks_for_its_model_and_not_for_its_version(play, ledger):
+    made = ledger({"step": "run"}, *answers("stage", a="ok"), *answers("gate", a="failed"),
+                  {"step": "decision", "wave": 1, "verdict": "stop", "reason": "", "roll_back": ["a"]}, *answers("gate", b="failed", c="failed"))
+    resume = {"rollout_resume": os.path.basename(made.directory)}
+    code, output = play(PLAN, hosts={"a": {"rollout_item": {}}, "b": {}, "c": {}}, **resume)
+    assert code == 2, output
+    assert "a have to be rolled back, and tfleet_models has no digits for them by now" in output
+    # The device knows which version it has to put away.
+    code, output = play(PLAN, SHOWN, hosts={"a": {"rollout_item": {"version": 7}}, "b": {}, "c": {}}, **resume)
+    assert code == 0, output
+    assert "a" in shown(output)["owed"]
+
+
 def test_what_an_unfinished_rollout_took_over_is_taken_over_with_it(play, ledger):
     # c is still held by the first of three rollouts, of which the second died before it came to c.
     ledger({"step": "run"}, *answers("stage", c="ok"), *answers("gate", c="unreachable"))
@@ -198,7 +211,8 @@ def test_a_process_that_lives_here_is_not_taken_over_by_any_name(tmp_path):
 
 
 LOCK = {"tfleet.serving.rollout_control": {"do": "lock", "models": ["digits", "faces"], "work_dir": "{{ work }}"}, "delegate_to": "localhost"}
-BY_HAND = {"tfleet.serving.rollout_control": {"do": "by_hand", "hosts": ["a"], "models": ["digits", "faces"], "work_dir": "{{ work }}"}, "delegate_to": "localhost"}
+BY_HAND = {"tfleet.serving.rollout_control": {"do": "by_hand", "hosts": ["a"], "models": ["digits", "faces"], "work_dir": "{{ work }}"},
+           "delegate_to": "localhost"}
 
 
 def test_a_rollback_by_hand_is_refused_while_a_rollout_goes_on_and_the_other_way_round(play, tmp_path, lock):
