@@ -170,6 +170,10 @@ class ActionModule(ActionBase):
         gone = [name for name in state.hosts if name not in self._vars["hostvars"]]
         if gone:
             raise LedgerError("%s names hosts that this inventory does not have: %s. Take the inventory it was begun with." % (rollout, _some(gone)))
+        homeless = [name for name in state.owed() if self._vars["hostvars"][name].get("rollout_item") == {}]
+        if homeless:
+            raise LedgerError("%s have to be rolled back, and tfleet_models has no %s for them by now, so nobody knows where it lies. Take the inventory as "
+                              "it was." % (_some(homeless), state.plan["model"]))
         for host in state.hosts.values():
             declared = (self._vars["hostvars"][host.name].get("rollout_item") or {}).get("version")
             if host.waiting and declared is not None and declared != host.version:

@@ -61,7 +61,9 @@ class ActionModule(ActionBase):
 
     def _finish(self, step, outcome, message, answer, seconds):
         message = redact(message)[:LONGEST_MESSAGE]
-        line = {"host": self._host, "step": step, "outcome": outcome, "seconds": round(seconds, 2), "version": self._task.args["version"]}
+        line = {"host": self._host, "step": step, "outcome": outcome, "seconds": round(seconds, 2),
+                # A rollback takes back what the device holds, whatever the inventory declares by now.
+                "version": answer.pop("version", self._task.args["version"])}
         if message:
             line["msg"] = message
         detail = {key: value for key, value in answer.items() if key not in DROPPED and value not in (None, "", [], {})}
