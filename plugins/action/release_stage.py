@@ -4,6 +4,7 @@
 import base64
 import json
 import os
+import signal
 import time
 import typing
 import zlib
@@ -54,6 +55,7 @@ class ActionModule(ActionBase):
 
     def _stage(self, task_vars):
         self._options(task_vars)
+        self._moved()
         transport, reason = self._choice()
         if self._task.check_mode:
             return dict(self._module(task_vars, {"fetch": "pull"} if transport == "pull" else {}), transport=transport, reason=reason)
@@ -64,7 +66,7 @@ class ActionModule(ActionBase):
                 transport, reason = "push", "%s; but the swarm failed here: %s" % (reason, result.get("msg"))
                 result = None
         elif transport == "pull":
-            result = self._module(task_vars, {"fetch": "pull"})
+            result = self._fetch(task_vars, {"fetch": "pull"})
         if result is None:
             result = self._push(task_vars)
         result.update(transport=transport, reason=reason)
@@ -114,6 +116,26 @@ class ActionModule(ActionBase):
         arguments = {key: value for key, value in self._task.args.items() if value is not None and key not in ("release", "transport")}
         return self._execute_module(module_name=MODULE, module_args=dict(arguments, work=work), task_vars=task_vars)
 
+    def _moved(self):
+        """Begin the time limit of the task anew: it is for who stands still, not for a link that is slow."""
+        if self._task.timeout:
+            signal.alarm(self._task.timeout)
+
+    def _fetch(self, task_vars, work):
+        """Have the host fetch what it lacks until it lacks nothing; under a time limit it tells in between that it gets farther."""
+        if self._task.timeout:
+            work = dict(work, seconds=max(1, self._task.timeout // 3))
+        first: typing.Dict[str, typing.Any] = {}
+        sent = 0
+        while True:
+            result = self._module(task_vars, work)
+            first = first or result
+            sent += result.get("bytes_sent", 0)
+            if result.get("failed") or not result.get("missing"):
+                break
+            self._moved()
+        return dict(result, bytes_sent=sent, bytes_reused=first.get("bytes_reused", 0), changed=bool(first.get("changed")))
+
     # ---- push ----
     def _push(self, task_vars):
         """Send what the host says that it lacks until it lacks nothing."""
@@ -127,10 +149,11 @@ class ActionModule(ActionBase):
             first = first or result
             if result.get("failed") or not result.get("missing"):
                 break
+            self._moved()
             shell = release_sending.rsync_command(self._connection) if result["rsync"] else None
             if shell:
                 source = release_sending.tree(self._archive)
-                sent += release_sending.rsync(self._connection, shell, source, result["missing"], result["staged"], rate, self._timeout)
+                sent += release_sending.rsync(self._connection, shell, source, result["missing"], result["staged"], rate, self._timeout, self._moved)
             else:
                 sent += self._copy(result, rate)
         result.update(bytes_sent=sent, bytes_reused=first.get("bytes_reused", 0), changed=bool(first.get("changed")))
@@ -141,6 +164,7 @@ class ActionModule(ActionBase):
         for path in release_sending.parts(self._archive, self._index, result["missing"]):
             self._connection.put_file(path, self._connection._shell.join_path(result["parts"], os.path.basename(path)))
             sent += os.path.getsize(path)
+            self._moved()
             if rate:
                 # Copying knows no rate of its own: the pauses between the parts make it one.
                 time.sleep(max(0.0, sent / float(rate) - (time.time() - begin)))
@@ -171,7 +195,7 @@ class ActionModule(ActionBase):
             (late if late else peers).append([controller, port])
             request = {"metainfo": info, "port": self._port, "peers": peers, "late_peers": late, "allowed": [host[1] for host in hosts] + [controller],
                        "rate": self._rate, "encryption": self._encryption}
-            return self._module(task_vars, {"fetch": "swarm", "swarm": request})
+            return self._fetch(task_vars, {"fetch": "swarm", "swarm": request})
 
     # ---- progress ----
     def _say(self, result, task_vars):

@@ -52,7 +52,8 @@ class ActionModule(ActionBase):
             # The time limit of the task comes as one of these, and differs between releases of ansible-core.
             if "Timeout" not in type(error).__name__:
                 raise
-            answer, outcome = {}, FAILED
+            # Staging has this limit for standing still only (release_stage), and whatever stands still then, the version is not to blame.
+            answer, outcome = {}, UNREACHABLE if step == "stage" else FAILED
             # After the other steps the host goes back, and is done with this rollout.
             again = "go on with -e rollout_resume=%s" % self._task.args["rollout"] if step in ("stage", "rollback") else "begin a new rollout"
             message = ("The step %s was not done within %s seconds (rollout_step_seconds), so it was given up. The host may hang: look at it and end what "
@@ -107,7 +108,8 @@ class ActionModule(ActionBase):
         if not look["there"]:
             staged = self._transport(task_vars)
             if staged.get("failed") or staged.get("unreachable"):
-                return {"failed": True, "unreachable": bool(staged.get("unreachable")), "msg": staged.get("msg", "no message")}
+                away = bool(staged.get("unreachable") or staged.get("stalled"))
+                return {"failed": True, "unreachable": away, "msg": staged.get("msg", "no message")}
             seen["src"] = staged["staged"]
             answer["changed"] = bool(staged.get("changed"))
             answer["transport"] = {key: staged[key] for key in ("transport", "reason", "bytes_sent", "bytes_reused", "seconds") if key in staged}

@@ -5,6 +5,7 @@
 A source has ``read(offset, size)``, which yields the bytes of that part of the archive in chunks and raises SourceError.
 """
 import base64
+import functools
 import http.client
 import re
 import ssl
@@ -99,10 +100,13 @@ class Mirrors(object):
         while True:
             try:
                 with self._open(self.name + suffix) as answer:
-                    content = answer.read(largest + 1)
-                    if len(content) > largest:
-                        raise SourceError("%s is larger than %d bytes." % (self.name + suffix, largest))
-                    self.bytes += len(content)
+                    content = b""
+                    for data in iter(functools.partial(answer.read, CHUNK), b""):
+                        content += data
+                        if len(content) > largest:
+                            raise SourceError("%s is larger than %d bytes." % (self.name + suffix, largest))
+                        self.bytes += len(data)
+                        self._moved = time.time()
                     return content
             except urllib.error.HTTPError as error:
                 if optional and error.code in (403, 404):
@@ -157,22 +161,25 @@ class Mirrors(object):
         self._turn += 1
         if time.time() - self._moved > self.timeout:
             raise SourceError("%s could not be fetched whole: for %d seconds no mirror sent a byte. %s. What has come is kept, and the next run "
-                              "goes on from there." % (self.name, self.timeout, "; ".join(self._failures[-4:])))
+                              "goes on from there." % (self.name, self.timeout, "; ".join(self._failures[-4:])), stalled=True)
         if self._turn % len(self.urls) == 0:
             time.sleep(PAUSE_SECONDS[min(self._turn // len(self.urls), len(PAUSE_SECONDS)) - 1])
 
 
-def fetch(arrival, missing, source):
-    """Bring the missing blocks of an Arrival from a source."""
+def fetch(arrival, missing, source, seconds=None):
+    """Bring the missing blocks of an Arrival from a source.
+
+    :param seconds: stop at the first block that comes later than this.
+    :returns: whether all have come.
+    """
     files = {entry["path"]: (entry, blocks) for entry, blocks in arrival.files}
-    for path in sorted(missing):
-        entry, blocks = files[path]
-        for first, count in missing[path]:
-            _fetch_run(arrival, entry, blocks, first, first + count, source)
+    until = time.time() + seconds if seconds else None
+    return all(_fetch_run(arrival, files[path], first, first + count, source, until) for path in sorted(missing) for first, count in missing[path])
 
 
-def _fetch_run(arrival, entry, blocks, number, end, source):
-    """Fetch blocks from ``number`` to before ``end``; a wrong one is asked of the next mirror."""
+def _fetch_run(arrival, file, number, end, source, until):
+    """Fetch blocks from ``number`` to before ``end``, or until it is too late; a wrong one is asked of the next mirror."""
+    entry, blocks = file
     while number < end:
         offset = number * arrival.block
         size = min(end * arrival.block, entry["size"]) - offset
@@ -185,9 +192,12 @@ def _fetch_run(arrival, entry, blocks, number, end, source):
                     source.blame("block %d of %s is not what the index says." % (number, entry["path"]))
                     break
                 number += 1
+                if until is not None and time.time() > until:
+                    return number == end
             else:
                 continue
             break
+    return True
 
 
 def index_from(mirrors, model, version):
@@ -223,4 +233,3 @@ def _authorization(url):
 def archive_name(model, version):
     """Return the name of a release archive, here and on mirrors."""
     return "%s-%d.tar" % (model, version)
-

@@ -32,7 +32,7 @@ def take_part(request, python=None):
 
     :param request: see swarm_peer.
     :param python: an interpreter with libtorrent, such as the runtime's.
-    :returns: swarm_peer's last state.
+    :returns: swarm_peer's last state, which is not ``done`` if its seconds were over.
     :raises SwarmError: with ``missing_libtorrent`` in its result if no Python here has it.
     """
     with tempfile.NamedTemporaryFile(mode="w", suffix=".py", prefix="tfleet-peer-", encoding="utf-8") as program:
@@ -48,9 +48,9 @@ def take_part(request, python=None):
         else:
             raise SwarmError("No Python of this host has libtorrent (%s). Install python3-libtorrent, or choose another transport." % "; ".join(why),
                              missing_libtorrent=True)
-    if not state["done"]:
+    if not state["done"] and state.get("why"):
         raise SwarmError("The swarm did not bring the release: %s. What has come is kept. Hosts and controller must reach each other on TCP port %d "
-                         "(model_release_swarm_port); or choose another transport." % (state.get("why", "the peer was ended"), request["port"]))
+                         "(model_release_swarm_port); or choose another transport." % (state["why"], request["port"]), stalled=True)
     return state
 
 

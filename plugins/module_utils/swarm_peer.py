@@ -5,10 +5,11 @@
 Its request is one JSON object on standard input::
 
     {"metainfo": base64, "save_path": "/…/.staging", "port": 6881, "peers": [["192.0.2.1", 6881]], "allowed": ["192.0.2.1"],
-     "late_peers": [], "rate": 0, "encryption": false, "timeout": 600, "watch": null}
+     "late_peers": [], "rate": 0, "encryption": false, "timeout": 600, "seconds": null, "watch": null}
 
-A device's peer ends when it has all and nobody needs it any more, and at once when its standard input closes: with the module that
-started it, however that ended. The controller's has ``watch``, a directory of files named after the processes that need it, and ends after the last.
+A device's peer ends when it has all and nobody needs it any more, after ``seconds`` if something has come in them, and at once when its
+standard input closes: with the module that started it, however that ended. The controller's has ``watch``, a directory of files named after
+the processes that need it, and ends after the last.
 Answers are JSON lines on standard output, the last of which has ``done``.
 
 Nobody is asked for peers: no tracker, no DHT, no local discovery, no exchange of peers (the torrent is private), and the filter lets
@@ -162,6 +163,8 @@ def follow(session, torrent, request, say, alive, flags):
         else:
             if part.complete is not None and not part.needed(now):
                 return dict(part.state(), done=True, complete=part.complete - part.begin)
+            if request["seconds"] and now - part.begin > request["seconds"] and (part.complete is not None or part.down > 0):
+                return dict(part.state(), done=part.complete is not None)
             if part.complete is None and now - part.moved > request["timeout"]:
                 return dict(part.state(), done=False, why="no byte came for %d seconds, with %d of %d peers connected" % (
                     request["timeout"], status.num_peers, len(request["peers"]) + len(request["late_peers"])))

@@ -57,7 +57,9 @@ options:
     type: int
     default: 0
   timeout:
-    description: Seconds without a single byte after which the transfer has failed.
+    description:
+      - Seconds without a single byte after which the transfer has failed.
+      - A time limit of the task (its keyword C(timeout)) is for who stands still too. It begins anew whenever something has come.
     type: int
     default: 120
   swarm_port:
@@ -150,6 +152,11 @@ bytes_reused:
   returned: success
   type: int
   sample: 189514240
+stalled:
+  description: Whether it failed because no byte came, so that the release cannot be to blame.
+  returned: failure
+  type: bool
+  sample: true
 seconds:
   description: How long it took.
   returned: success
@@ -198,9 +205,11 @@ def ensure(params, check_mode):
                 # It is the controller's turn.
                 return dict(result, parts=arrival.receive_parts())
             if missing:
-                result["bytes_sent"] = _fetch(arrival, missing, work, mirrors)
-        arrival.finish()
-    return dict(result, missing={})
+                result["bytes_sent"], whole = _fetch(arrival, missing, work, mirrors)
+                result["missing"] = {} if whole else missing
+        if not result["missing"]:
+            arrival.finish()
+    return result
 
 
 def _release(params, work, mirrors):
@@ -215,19 +224,19 @@ def _release(params, work, mirrors):
 
 
 def _fetch(arrival, missing, work, mirrors):
-    """Bring what is missing; returns how many bytes came over the network."""
+    """Bring what is missing; returns how many bytes came over the network, and whether it is all."""
     try:
-        sources.fetch(arrival, missing, mirrors or sources.Archive(work["archive"]))
+        whole = sources.fetch(arrival, missing, mirrors or sources.Archive(work["archive"]), work.get("seconds"))
     except OSError as error:
         raise arrival.explain(error) from error
-    return mirrors.bytes if mirrors else 0
+    return mirrors.bytes if mirrors else 0, whole
 
 
 def _swarm(arrival, params, work):
     """Be a peer, who finds out by itself what is missing."""
-    request = dict(work["swarm"], save_path=os.path.dirname(arrival.path), timeout=params["timeout"], watch=None)
+    request = dict(work["swarm"], save_path=os.path.dirname(arrival.path), timeout=params["timeout"], seconds=work.get("seconds"), watch=None)
     state = swarm.take_part(request, params["swarm_python"])
-    return dict(_result(arrival, {}), bytes_sent=state["received"], bytes_reused=state["checked"])
+    return dict(_result(arrival, {} if state["done"] else arrival.missing()), bytes_sent=state["received"], bytes_reused=state["checked"])
 
 
 def _result(arrival, missing):

@@ -3,7 +3,10 @@
 """How the controller sends missing blocks over Ansible's own connection: by rsync, or packed into files that are copied."""
 import contextlib
 import fcntl
+import functools
+import itertools
 import json
+import operator
 import os
 import re
 import shlex
@@ -11,17 +14,21 @@ import shutil
 import subprocess
 import tempfile
 import time
-import typing
 
+from ansible_collections.tfleet.serving.plugins.module_utils import release_index
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.release_archive import copy_verified, open_release
 
 # A broken copy costs at most one of these; so many bytes are on the device twice until they are put where they belong.
 PART_BYTES = 16 * 1024 * 1024
+# A part is to take about so long: while one is copied nobody sees that the link moves.
+PART_SECONDS = 2
 ROUND_BYTES = 256 * 1024 * 1024
 SSH = ("ssh", "ansible.builtin.ssh")
 # rsync's own words for: killed, network error, time-out, connection lost.
 BROKEN_LINK = (10, 12, 20, 30, 35, 255)
+PAUSE_SECONDS = 3
+PROGRESS = re.compile("([0-9]+) +[0-9]+% ")
 
 
 class SendingError(ModuleError):
@@ -83,14 +90,16 @@ def rsync_command(connection):
     return None
 
 
-def rsync(connection, remote_shell, source, missing, staged, rate, timeout):
+def rsync(connection, remote_shell, source, missing, staged, rate, timeout, moved):
     """Send the files that have missing blocks; rsync finds out itself what of them is there.
 
+    :param timeout: seconds without getting farther, over all attempts, after which it is given up.
+    :param moved: called whenever it got farther.
     :returns: bytes that were sent.
-    :raises SendingError: what rsync said.
+    :raises SendingError: what rsync said; ``unreachable`` in its result if the link broke again and again.
     """
     argv = ["rsync", "--recursive", "--inplace", "--no-whole-file", "--ignore-times", "--chmod=D700,F600", "--files-from=-", "--stats", "--no-human-readable",
-            "--timeout=%d" % min(timeout, 60), "--rsh=%s" % " ".join(shlex.quote(word) for word in remote_shell)]
+            "--info=progress2", "--outbuf=N", "--timeout=%d" % min(timeout, 60), "--rsh=%s" % " ".join(shlex.quote(word) for word in remote_shell)]
     if rate:
         argv.append("--bwlimit=%d" % max(1, rate // 1024))
     become = connection.become
@@ -98,50 +107,68 @@ def rsync(connection, remote_shell, source, missing, staged, rate, timeout):
         argv.append("--rsync-path=sudo -n -u %s rsync" % shlex.quote(become.get_option("become_user") or "root"))
     host = connection.get_option("host") or connection.host
     argv += [source + "/", "%s:%s/" % ("[%s]" % host if ":" in host else host, staged)]
-    end = time.time() + timeout
+    farthest, since = 0, time.time()
     while True:
-        done = subprocess.run(argv, input="".join(path + "\n" for path in sorted(missing)).encode("utf-8"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              env=dict(os.environ, LC_ALL="C"), check=False)
-        if done.returncode == 0:
-            sent = re.search(r"Total bytes sent: ([0-9]+)", done.stdout.decode("utf-8", "replace"))
+        with tempfile.TemporaryFile() as names, tempfile.TemporaryFile() as said:
+            names.write("".join(path + "\n" for path in sorted(missing)).encode("utf-8"))
+            names.seek(0)
+            process = subprocess.Popen(argv, stdin=names, stdout=subprocess.PIPE, stderr=said, env=dict(os.environ, LC_ALL="C"))
+            assert process.stdout is not None
+            try:
+                printed = ""
+                for data in iter(functools.partial(os.read, process.stdout.fileno(), 65536), b""):
+                    printed = (printed + data.decode("utf-8", "replace"))[-4096:]
+                    so_far = PROGRESS.findall(printed)
+                    # Another attempt begins by passing over what is there already.
+                    if so_far and int(so_far[-1]) > farthest:
+                        farthest, since = int(so_far[-1]), time.time()
+                        moved()
+                status = process.wait()
+            finally:
+                # The task's time limit may end this at any place.
+                process.kill()
+                process.wait()
+                process.stdout.close()
+            said.seek(0)
+            why = said.read().decode("utf-8", "replace").strip()[-600:]
+        if status == 0:
+            sent = re.search(r"Total bytes sent: ([0-9]+)", printed)
             return int(sent.group(1)) if sent else 0
         # What has come stays and is not sent again, so that it is worth trying.
-        if done.returncode not in BROKEN_LINK or time.time() > end:
-            raise SendingError("rsync to %s failed with exit status %d: %s. What has come is kept; run again when that is put right."
-                               % (host, done.returncode, done.stderr.decode("utf-8", "replace").strip()[-600:]), rsync=done.returncode)
-        time.sleep(3)
+        if status not in BROKEN_LINK:
+            raise SendingError("rsync to %s failed with exit status %d: %s. What has come is kept; run again when that is put right." % (host, status, why))
+        if time.time() - since > timeout:
+            raise SendingError("The link to %s breaks, and in %d seconds nothing more came through (rsync ended with exit status %d: %s). What has come is "
+                               "kept; run again when the link is better." % (host, timeout, status, why), unreachable=True)
+        time.sleep(PAUSE_SECONDS)
 
 
 def parts(archive, index, missing):
-    """Yield the missing blocks packed into files of some megabytes, as paths that live until the next one; one round of them at most.
+    """Yield the missing blocks packed into files, as paths that live until the next one; one round of them at most.
 
-    Each begins with a line of JSON that names its blocks: [[path, first, count], …].
+    Each begins with a line of JSON that names its blocks: [[path, first, count], …]. The first has one block, and how long each took to be sent decides on
+    the size of the next.
     """
     block = index["block_bytes"]
     sizes = {entry["path"]: entry["size"] for entry in index["parsed"]["files"]}
     offsets = {entry["path"]: entry["offset"] for entry in index["files"]}
-    most = max(1, PART_BYTES // block)
-    packets: typing.List[typing.List[typing.Any]] = [[]]
-    room = most
-    for path in sorted(missing):
-        for begin, count in missing[path]:
-            first, end = begin, begin + count
-            while first < end:
-                take = min(end - first, room)
-                packets[-1].append([path, first, take])
-                first, room = first + take, room - take
-                if not room:
-                    packets.append([])
-                    room = most
+    waiting = [(path, number) for path in sorted(missing) for first, count in missing[path] for number in range(first, first + count)]
+    del waiting[max(1, ROUND_BYTES // block):]
+    count = most = 0
     with open(archive, "rb") as stream, tempfile.TemporaryDirectory(prefix="tfleet-parts-") as folder:
-        for number, packet in enumerate(packets[:ROUND_BYTES // PART_BYTES]):
-            if not packet:
-                continue
-            name = os.path.join(folder, "part-%04d" % number)
+        while waiting:
+            most = max(1, min(most, PART_BYTES // block))
+            packet, waiting = waiting[:most], waiting[most:]
+            name = os.path.join(folder, "part-%04d" % count)
             with open(name, "wb") as part:
-                part.write(json.dumps(packet).encode("utf-8") + b"\n")
-                for path, first, count in packet:
-                    stream.seek(offsets[path] + first * block)
-                    part.write(stream.read(min(sizes[path], (first + count) * block) - first * block))
+                named = [[path, first, length] for path, blocks in itertools.groupby(packet, operator.itemgetter(0))
+                         for first, length in release_index.runs([number for _path, number in blocks])]
+                part.write(json.dumps(named).encode("utf-8") + b"\n")
+                for path, number in packet:
+                    stream.seek(offsets[path] + number * block)
+                    part.write(stream.read(min(sizes[path] - number * block, block)))
+            begin = time.time()
             yield name
+            took = time.time() - begin
+            count, most = count + 1, most * 2 if took < PART_SECONDS / 2 else most // 2 if took > PART_SECONDS * 2 else most
             os.unlink(name)

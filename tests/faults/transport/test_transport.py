@@ -155,7 +155,7 @@ def test_a_stranger_gets_nothing(fault, hosts, folder, start):
     wait_for(lambda: staged_bytes("tfleet-fault-1") > 1000000)
     request = {"metainfo": base64.b64encode((folder / "weights-1.tar.torrent").read_bytes()).decode(), "save_path": "/srv", "port": 6881, "late_peers": [],
                "peers": [[address, 6881] for name, address in hosts.hosts.items() if name != stranger] + [[hosts.gateway, 6881]],
-               "allowed": [*hosts.hosts.values(), hosts.gateway], "rate": 0, "encryption": False, "timeout": 4, "watch": None}
+               "allowed": [*hosts.hosts.values(), hosts.gateway], "rate": 0, "encryption": False, "timeout": 4, "seconds": None, "watch": None}
     with open("plugins/module_utils/swarm_peer.py", "rb") as program:
         subprocess.run(["docker", "exec", "-i", stranger, "tee", "/tmp/peer.py"], stdin=program, stdout=subprocess.DEVNULL, check=True)
     done = subprocess.Popen(["docker", "exec", "-i", stranger, "python3", "/tmp/peer.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

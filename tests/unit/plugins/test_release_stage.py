@@ -200,6 +200,19 @@ def test_a_truncated_archive_a_swapped_one_and_an_old_one_are_refused(stage, fol
         stage(2, **pull(mirror))
 
 
+def test_one_that_is_given_little_time_ends_after_a_block_and_goes_on_when_it_is_asked_again(stage, mirror):
+    mirror.delay = 0.03
+    sent, calls = 0, 0
+    result = {"missing": True}
+    while result["missing"]:
+        result = stage(1, **pull(mirror, work={"fetch": "pull", "seconds": 0.3}))
+        sent, calls = sent + result["bytes_sent"], calls + 1
+    assert_staged(result, 1)
+    assert calls > 3
+    # The index comes each time; the blocks do not.
+    assert mirror.sent < (BLOCKS + calls) * BLOCK <= sent + (calls + 1) * BLOCK
+
+
 def test_a_server_without_ranges_serves_too(stage, mirror):
     mirror.ranges = False
     assert_staged(stage(1, **pull(mirror)), 1)
@@ -279,10 +292,11 @@ def test_packed_blocks_are_put_where_they_belong_even_if_the_last_copy_was_cut(s
     sent = []
     for path in release_sending.parts(str(archive), index, first["missing"]):
         sent.append(shutil.copy(path, first["parts"]))
+    # One block, and as that was quickly done, two.
     assert len(sent) == 2
-    os.truncate(sent[0], os.path.getsize(sent[0]) - 1)
+    os.truncate(sent[1], os.path.getsize(sent[1]) - 1)
     second = stage(2, work=given(archive))
-    assert second["missing"] == {WEIGHTS: [[4, 1]]}
+    assert second["missing"] == {WEIGHTS: [[9, 1]]}
     for path in release_sending.parts(str(archive), index, second["missing"]):
         shutil.copy(path, second["parts"])
     last = stage(2, work=given(archive))
@@ -296,6 +310,86 @@ def test_nonsense_in_a_packed_copy_is_passed_over(stage, folder):
         with open(os.path.join(first["parts"], str(number)), "wb") as stream:
             stream.write(content)
     assert stage(1, work=given(folder / "digits-1.tar"))["missing"] == first["missing"]
+
+
+def test_the_slower_a_link_the_smaller_what_is_copied_at_once(folder, monkeypatch):
+    archive = str(folder / "digits-1.tar")
+    monkeypatch.setattr(release_sending, "PART_SECONDS", 0.1)
+
+    def sizes(seconds_for):
+        found = []
+        for path in release_sending.parts(archive, release_index.load(release_index.path_of(archive)), {WEIGHTS: [[0, BLOCKS]]}):
+            found.append(round(os.path.getsize(path) / BLOCK))
+            time.sleep(seconds_for(found[-1]))
+        return found
+
+    assert sizes(lambda blocks: 0) == [1, 2, 4, 5]
+    # It is never so large that the next one would take much longer than it should.
+    assert sizes(lambda blocks: 0.08 * blocks) == [1] * 12
+    assert sizes(lambda blocks: 0.04 * blocks) == [1, *[2] * 5, 1]
+
+
+# ---- rsync over a link that breaks ----
+# Stands for ssh: 1.2 MB at 800 kB/s reach the other side, then the link is gone.
+SHELL = """#!{python}
+import os, signal, subprocess, sys, time
+other = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE)
+signal.signal(signal.SIGCHLD, lambda *_: os._exit(other.wait()))
+count = 0
+while count < {most}:
+    data = os.read(0, 16384)
+    os.write(other.stdin.fileno(), data)
+    count += len(data)
+    time.sleep(0.02)
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+other.kill()
+sys.exit(255)
+"""
+
+
+class Connection:
+    """What rsync is told of Ansible's connection."""
+
+    become, host = None, "device"
+
+    def get_option(self, name):
+        return {"host": self.host}[name]
+
+
+@pytest.fixture
+def rsync(tmp_path, folder, monkeypatch):
+    """Send version 1 over a link that breaks after so many bytes; returns what was said of it, and how often it got farther."""
+    if shutil.which("rsync") is None:
+        pytest.fail("These tests send with rsync: apt-get install rsync")
+    monkeypatch.setattr(release_sending, "PAUSE_SECONDS", 0.3)
+    staged = tmp_path / "staged"
+    staged.mkdir()
+
+    def run(most, timeout):
+        shell = tmp_path / "shell"
+        shell.write_text(SHELL.format(python=sys.executable, most=most))
+        shell.chmod(0o755)
+        moved = []
+        try:
+            release_sending.rsync(Connection(), [str(shell)], release_sending.tree(str(folder / "digits-1.tar")), {WEIGHTS: [[0, BLOCKS]]}, str(staged), 0,
+                                  timeout, lambda: moved.append(1))
+        except release_sending.SendingError as error:
+            return error.result, len(moved)
+        return {}, len(moved)
+    return run
+
+
+def test_a_link_that_breaks_again_and_again_but_gets_farther_is_not_given_up(rsync, tmp_path):
+    begin = time.time()
+    result, moved = rsync(1200000, 1)
+    assert (tmp_path / "staged" / WEIGHTS).read_bytes() == DATA, result
+    # Longer than the time in which it must get farther, and seen to do so.
+    assert time.time() - begin > 3
+    assert moved >= 3
+
+
+def test_a_link_on_which_nothing_comes_farther_is_no_fault_of_the_release(rsync):
+    assert rsync(0, 1) == ({"unreachable": True}, 0)
 
 
 # ---- the disk ----
