@@ -35,7 +35,7 @@ REPORTS := .tfleet/reports
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	  /^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 setup: $(RUN_STAMP) ## Make the virtual environment .venv from the pinned requirements
 
@@ -55,7 +55,7 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 ##@ Test
 # Two at a time, the longest first.
 SUITES := molecule:1500$(MORE_SUITES) unit:900 test-demo:720 conformance:720 test-conversion:300 due-benchmark:240 due-networks:180 due-tftrt:360 test-legacy:480 faults:300 sanity:180 lint:240 test-browser:150
-.PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-benchmark test-networks molecule faults test-legacy test-browser test-tftrt test-hardware test-arm64 docs bench
+.PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-benchmark test-networks molecule faults test-legacy test-browser test-tftrt test-hardware test-arm64 collection docs bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
 
@@ -158,6 +158,10 @@ test-hardware: setup-test ## TF-TRT on a real device: HOST=user@device, RUNTIME=
 test-arm64: setup-test ## The runtime image on an aarch64 userland under emulation (root); note the pass in tests/proven/arm64
 	molecule/shared/test_hosts engine
 	@trap 'tests/arm64/emulation down' EXIT; tests/arm64/emulation up && pytest tests/arm64 -s && tools/due arm64 --note
+
+collection: setup ## The collection as it is published, in build/collection
+	rm -rf build/collection
+	ansible-galaxy collection build --output-path build/collection
 
 docs: setup-test ## The collection's documentation as a site of its own, in build/docs/build/html
 	rm -rf build/docs && mkdir -p -m 755 build/docs

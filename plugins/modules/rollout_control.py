@@ -6,7 +6,7 @@
 DOCUMENTATION = r"""
 module: rollout_control
 short_description: Plan a rollout, begin its waves, decide after each, end it
-version_added: "0.2.0"
+version_added: "0.1.0"
 author: tfleet contributors (@tfleet)
 description:
   - The part of playbooks/rollout.yml that runs once and on the controller. It reads and writes the ledger, and decides from it alone.

@@ -6,7 +6,7 @@
 DOCUMENTATION = r"""
 module: rollout_host
 short_description: Do one step of a rollout on one host, and write it into the ledger
-version_added: "0.2.0"
+version_added: "0.1.0"
 author: tfleet contributors (@tfleet)
 description:
   - A step is one call from the controller, whatever it consists of, so that a rollout to a thousand hosts stays one.

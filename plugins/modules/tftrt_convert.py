@@ -6,7 +6,7 @@
 DOCUMENTATION = r"""
 module: tftrt_convert
 short_description: Build a TF-TRT, TensorFlow Lite or folded variant of a SavedModel
-version_added: "0.2.0"
+version_added: "0.1.0"
 author: tfleet contributors (@tfleet)
 description:
   - Converts a SavedModel on the device and leaves at O(dest) either the whole variant, with its provenance, or nothing.
