@@ -96,7 +96,8 @@ class Mirrors(object):
         self._turn, self._failures, self._wrong, self._moved = 0, [], {}, time.time()
 
     def document(self, suffix, largest, optional=False):
-        """Return the content of a small file beside the archive; None if it is optional and no mirror has it."""
+        """Return the content of a small file beside the archive; None if it is optional and every mirror that answers says that it has none."""
+        first, absent = self._turn, set()
         while True:
             try:
                 with self._open(self.name + suffix) as answer:
@@ -108,11 +109,13 @@ class Mirrors(object):
                         self.bytes += len(data)
                         self._moved = time.time()
                     return content
-            except urllib.error.HTTPError as error:
-                if optional and error.code in (403, 404):
-                    return None
-                self._next(error)
             except BROKEN as error:
+                if optional and isinstance(error, urllib.error.HTTPError) and error.code in (403, 404):
+                    absent.add(self._turn % len(self.urls))
+                    # One that is silent may have it, and gets its chances; but it does not hold up a fleet that signs nothing.
+                    if len(absent) == len(self.urls) or self._turn - first >= len(self.urls) * len(PAUSE_SECONDS):
+                        self._turn = first
+                        return None
                 self._next(error)
 
     def read(self, offset, size):

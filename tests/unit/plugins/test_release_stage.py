@@ -14,7 +14,7 @@ import zlib
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
-from ansible_collections.tfleet.serving.plugins.module_utils import release_index, sources
+from ansible_collections.tfleet.serving.plugins.module_utils import release_index, signature, sources
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import canonical_json
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.modules import model_version, release_stage
@@ -211,6 +211,22 @@ def test_one_that_is_given_little_time_ends_after_a_block_and_goes_on_when_it_is
     assert calls > 3
     # The index comes each time; the blocks do not.
     assert mirror.sent < (BLOCKS + calls) * BLOCK <= sent + (calls + 1) * BLOCK
+
+
+def test_a_mirror_that_has_no_signature_does_not_make_it_an_unsigned_release(stage, folder, mirror, tmp_path, monkeypatch):
+    behind = tmp_path / "behind"
+    shutil.copytree(str(folder), str(behind))
+    (folder / "digits-1.tar.sig").write_bytes(b"signature")
+    with Mirror(behind) as other:
+        result = stage(1, **pull(other, mirror))
+        with open(os.path.join(result["staged"], signature.SIGNATURE), "rb") as stream:
+            assert stream.read() == b"signature"
+        # Who has none at all asks everybody, and one that is away does not hold it up for ever.
+        monkeypatch.setattr(sources, "PAUSE_SECONDS", (0.1, 0.1))
+        begin = time.time()
+        result = stage(2, **pull(other, urls=[other.url, "http://127.0.0.1:9"]))
+        assert time.time() - begin < 3
+    assert not os.path.exists(os.path.join(result["staged"], signature.SIGNATURE))
 
 
 def test_a_server_without_ranges_serves_too(stage, mirror):
