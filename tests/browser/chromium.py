@@ -189,7 +189,7 @@ class Page:
                 found = self.value(expression)
             except BrowserError:  # of a page that makes way for the next one
                 found = None
-            if found:
+            if found not in (None, False, 0, ""):  # an element comes as {}
                 return found
             if time.monotonic() > until:
                 raise BrowserError("This did not come true within %g s: %s. The page shows:\n%s" % (seconds, expression, self.text()))

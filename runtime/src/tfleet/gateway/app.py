@@ -51,7 +51,7 @@ class Gateway(object):
         self.rates = Rates(rates_file, settings.rate, settings.burst)
         self.places = Places(settings.at_once, settings.waiting_seconds)
         self.app = app = flask.Flask("tfleet.gateway")
-        app.config.update(MAX_CONTENT_LENGTH=settings.body_bytes, MAX_FORM_MEMORY_SIZE=64 << 10, MAX_FORM_PARTS=20, SEND_FILE_MAX_AGE_DEFAULT=300)
+        app.config.update(MAX_CONTENT_LENGTH=settings.body_bytes + 1, MAX_FORM_MEMORY_SIZE=64 << 10, MAX_FORM_PARTS=20, SEND_FILE_MAX_AGE_DEFAULT=300)
         app.json.sort_keys = False  # type: ignore[attr-defined]
         app.jinja_env.filters["target"] = target
         rules: Tuple[Tuple[str, str, Any, str], ...] = (
@@ -110,13 +110,24 @@ class Gateway(object):
         watch = looking.Stopwatch()
         self.catalogue.require(choice)
         least, top = _option("min_score", float, 0, 1), _option("top", int, 1, _MOST_TOP)
-        content = _content()
+        content = self._content()
         # Nobody holds a place while he is still sending.
         with self.places.one():
             upload = uploads.read(content, self.settings.pixels, self.settings.longest_side)
             answer = looking.look(self.catalogue, choice, upload, annotate, least, top or _TOP)
         answer["milliseconds"]["total"] = watch.milliseconds()
         return answer
+
+    def _content(self) -> bytes:
+        request = flask.request
+        if request.mimetype == "multipart/form-data":
+            upload = request.files.get("picture")
+            return upload.read() if upload is not None else b""
+        # What curl sends with --data-binary and no Content-Type calls itself a form; the content decides.
+        content: bytes = request.get_data(cache=False)
+        if len(content) > self.settings.body_bytes:  # sent in chunks, and cut off by Flask without a word
+            raise RequestEntityTooLarge
+        return content
 
     # ---- for operators ----
     def healthz(self) -> Any:
@@ -205,16 +216,6 @@ def _version(text: str) -> int:
     if not re.match(r"[0-9]{1,19}\Z", text) or int(text) >= 1 << 63:
         raise RefusedError(404, "not_served", "A version is a number, such as 2.")
     return int(text)
-
-
-def _content() -> bytes:
-    request = flask.request
-    if request.mimetype == "multipart/form-data":
-        upload = request.files.get("picture")
-        return upload.read() if upload is not None else b""
-    # What curl sends with --data-binary and no Content-Type calls itself a form; the content decides.
-    content: bytes = request.get_data(cache=False)
-    return content
 
 
 def _flag(name: str) -> bool:

@@ -44,7 +44,7 @@ def read(content: bytes, pixels: int, longest_side: int) -> Upload:
             picture.draft(None, (longest_side, longest_side))
         picture.load()
         turned = picture.getexif().get(_ORIENTATION, 1)
-        upright = ImageOps.exif_transpose(picture) if turned != 1 else picture
+        upright = _plain(ImageOps.exif_transpose(picture) if turned != 1 else picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_many(pixels)
     # Decoders raise many kinds of errors for damaged files.
@@ -52,12 +52,18 @@ def read(content: bytes, pixels: int, longest_side: int) -> Upload:
         raise RefusedError(422, "damaged", "The picture cannot be decoded: its file is damaged or was cut off. Send it again, or another one.")
     shrunk = bool(longest_side) and max(width, height) > longest_side
     if shrunk:
-        upright = upright.convert("RGB") if upright.mode in ("P", "PA", "1", "CMYK", "YCbCr", "LAB", "HSV") else upright
         upright.thumbnail((longest_side, longest_side), getattr(Image, "Resampling", Image).BILINEAR)
     if turned in (5, 6, 7, 8):
         width, height = height, width
     whole = kind != "WEBP" and turned == 1 and not shrunk  # tf.io.decode_image knows no WebP, and no model reads EXIF
     return Upload(upright, content if whole else None, width, height)
+
+
+def _plain(picture: Any) -> Any:
+    """In one of the modes that can be shrunk; of 16 bits the upper eight, where Pillow would cut off what is above 255."""
+    if picture.mode.startswith("I"):
+        return picture.point(lambda value: value * (1 / 256) + 0).convert("L")
+    return picture if picture.mode in ("L", "LA", "RGB", "RGBA") else picture.convert("RGB")
 
 
 def _kind(content: bytes) -> str:

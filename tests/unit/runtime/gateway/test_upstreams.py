@@ -1,0 +1,191 @@
+"""Several servers as one: who is asked, who is asked instead, and who is left alone until he is back."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tfleet import wire
+from tfleet.errors import TfleetError
+from tfleet.gateway import upstreams
+from tfleet.gateway.upstreams import CLOSED, FAILURES, HALF_OPEN, OPEN, OPEN_SECONDS, Breaker, Upstreams
+
+from .parts import Served
+
+INPUT = {"image": np.zeros((1, 4, 4, 3), np.uint8)}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def pool(serve):
+    """pool(served, served, …, seconds=…) -> (Upstreams, the servers in this process)."""
+    made = []
+
+    def start(*several, seconds=4.0):
+        servers = [serve(one.answers()) for one in several]
+        made.append(Upstreams([server.address for server in servers], seconds, "cats"))
+        return made[-1], servers
+
+    yield start
+    for one in made:
+        one.close()
+
+
+def asked(*several):
+    return [len(one.asked) for one in several]
+
+
+def test_the_breaker_opens_after_failures_in_a_row_and_one_probe_decides():
+    clock = Clock()
+    breaker = Breaker(clock)
+    for _ in range(FAILURES - 1):
+        breaker.failed()
+    breaker.succeeded()
+    for _ in range(FAILURES - 1):
+        breaker.failed()
+    assert breaker.state == CLOSED and not breaker.may_probe()
+    breaker.failed()
+    assert breaker.state == OPEN and not breaker.may_probe()
+    clock.now += OPEN_SECONDS
+    assert breaker.may_probe() and breaker.state == HALF_OPEN and not breaker.may_probe()
+    breaker.failed()
+    assert breaker.state == OPEN and not breaker.may_probe()
+    clock.now += OPEN_SECONDS
+    assert breaker.may_probe()
+    breaker.succeeded()
+    assert breaker.state == CLOSED
+
+
+def test_requests_take_turns(pool):
+    first, second = Served(), Served()
+    both, _ = pool(first, second)
+    for _ in range(10):
+        both.predict("cats", INPUT)
+    assert asked(first, second) == [5, 5]
+
+
+def test_a_busy_server_is_asked_less(pool):
+    ends, begun = threading.Event(), threading.Event()
+    slow, quick = Served(), Served()
+    before = slow.outputs
+    slow.outputs = lambda arrays: begun.set() or (ends.wait(10) and before(arrays))
+    both, _ = pool(slow, quick, seconds=20.0)
+    threads = [threading.Thread(target=both.predict, args=("cats", INPUT)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(10)
+    for _ in range(6):
+        both.predict("cats", INPUT)
+    ends.set()
+    for thread in threads:
+        thread.join()
+    assert asked(slow, quick) == [1, 7]
+
+
+def test_another_server_answers_for_one_that_is_gone_which_is_then_left_alone(pool):
+    first, second = Served(), Served()
+    both, servers = pool(first, second)
+    both.predict("cats", INPUT)
+    servers[0].stop()
+    for _ in range(20):
+        assert both.predict("cats", INPUT).version == 7
+    assert sorted(both.states().values()) == [CLOSED, OPEN]
+
+
+def test_a_server_that_hangs_costs_half_of_the_time_and_only_until_it_is_left_alone(pool):
+    ends = threading.Event()
+    hangs, good = Served(), Served()
+    hangs.outputs = lambda arrays: ends.wait(20) and {}
+    both, _ = pool(hangs, good, seconds=0.6)
+    took = []
+    for _ in range(12):
+        begin = time.monotonic()
+        assert both.predict("cats", INPUT).version == 7
+        took.append(time.monotonic() - begin)
+    ends.set()
+    assert max(took) < 0.6 and sum(one > 0.25 for one in took) == FAILURES
+
+
+def test_a_server_that_is_back_is_asked_again_and_no_user_waits_for_the_probe(pool, monkeypatch):
+    monkeypatch.setattr(upstreams, "OPEN_SECONDS", 0.05)
+    fails, good = Served(), Served()
+    both, _ = pool(fails, good)
+    fails.fail = ("UNAVAILABLE", "starting")
+    while OPEN not in both.states().values():
+        both.predict("cats", INPUT)
+    before, fails.fail = asked(fails), None
+    until = time.monotonic() + 10
+    while set(both.states().values()) != {CLOSED}:
+        assert both.predict("cats", INPUT).version == 7 and time.monotonic() < until
+        time.sleep(0.01)
+    for _ in range(4):
+        both.predict("cats", INPUT)
+    assert asked(fails) > before
+
+
+def test_the_only_server_is_probed_by_whoever_comes(pool, monkeypatch):
+    monkeypatch.setattr(upstreams, "OPEN_SECONDS", 0.05)
+    served = Served()
+    one, _ = pool(served)
+    served.fail = ("UNAVAILABLE", "starting")
+    for _ in range(FAILURES + 2):
+        with pytest.raises(TfleetError) as error:
+            one.predict("cats", INPUT)
+        assert error.value.result["code"] == "UNAVAILABLE"
+    served.fail = None
+    time.sleep(0.06)
+    assert one.predict("cats", INPUT).version == 7
+
+
+@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "INTERNAL", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"])
+def test_what_another_server_would_answer_too_is_not_asked_twice(pool, code):
+    first, second = Served(), Served()
+    first.fail = second.fail = (code, "no")
+    both, servers = pool(first, second)
+    for _ in range(2 * FAILURES):
+        with pytest.raises(TfleetError):
+            both.predict("cats", INPUT)
+    assert sum(len(server.seen) for server in servers) == 2 * FAILURES and set(both.states().values()) == {CLOSED}
+
+
+def test_a_full_queue_is_tried_elsewhere_and_is_no_failure(pool):
+    first, second = Served(), Served()
+    first.fail = ("UNAVAILABLE", "The batch scheduling queue to which this task was submitted is full")
+    both, _ = pool(first, second)
+    for _ in range(3 * FAILURES):
+        assert both.predict("cats", INPUT).version == 7
+    assert set(both.states().values()) == {CLOSED}
+
+
+def test_the_reason_of_who_has_the_version_counts(pool):
+    first, second = Served(version=1), Served(version=2)
+    second.fail = ("UNAVAILABLE", "gone")
+    both, _ = pool(first, second)
+    for _ in range(2):
+        with pytest.raises(TfleetError) as error:
+            both.predict("cats", INPUT, version=2)
+        assert error.value.result["code"] in ("NOT_FOUND", "UNAVAILABLE")
+    assert both.predict("cats", INPUT, version=1).version == 1
+
+
+def test_connections_are_kept(serve):
+    peers = set()
+
+    def seen(request, context):
+        peers.add(context.peer())
+        return served.predict(request, context)
+
+    served = Served()
+    server = serve({**served.answers(), wire.PREDICT: seen})
+    one = Upstreams([server.address], 4.0, "cats")
+    for _ in range(20):
+        one.predict("cats", INPUT)
+    one.close()
+    assert len(peers) == 1
