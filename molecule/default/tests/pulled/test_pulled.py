@@ -33,11 +33,14 @@ def test_the_journal_tells_what_happened_and_what_was_left_alone(journal):
     assert "Version 1 of digits_detector was here before the device began to update itself." in journal
 
 
-def test_a_commit_that_nobody_signed_was_not_run(host, journal):
-    # It was fetched; the second look, at what lies there already, must refuse it like the first.
-    assert "Failed to verify GPG signature of commit" in journal
-    assert journal.count("tfleet-pull.service: Failed with result 'exit-code'") == 2
+def test_a_commit_that_nobody_signed_was_not_run(journal):
+    assert journal.count("is signed by nobody whom this device trusts") == 1
     assert "TASK [Harm]" not in journal
+
+
+def test_a_commit_from_before_the_last_one_was_not_run(host, journal):
+    assert journal.count("does not come after") == 1
+    assert journal.count("tfleet-pull.service: Failed with result 'exit-code'") == 2
     assert host.check_output("systemctl show --property=Result --value tfleet-pull.service") == "exit-code"
 
 
