@@ -17,7 +17,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.errors import Modul
 from ansible_collections.tfleet.serving.plugins.module_utils.memory import human, memory_bytes, parse_size
 from ansible_collections.tfleet.serving.plugins.module_utils.model_entry import entry_of, serving
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import FIRST_LABEL, PROVEN_LABEL
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ROLLED_BACK, Hold
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ROLLED_BACK, Hold, step_alone
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_server import ServerError, digest
 from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RuntimeFailure
 from ansible_collections.tfleet.serving.plugins.module_utils.version_state import ensure_version
@@ -53,7 +53,9 @@ class RolloutDevice(object):
         :raises ModuleError: what failed; ``log`` in its result holds the server's last lines where they may tell more.
         """
         try:
-            result = getattr(self, name)()
+            # Half of the time that the controller waits, so that it is told.
+            with step_alone(self.server.config_file, self.params["step_seconds"] / 2.0, self.params["rollout"]):
+                result = getattr(self, name)()
         except ModuleError as error:
             error.result.setdefault("log", self.server.log_lines() if name in ("gate", "promote", "check") else "")
             error.result["changed"] = self.changed
@@ -69,9 +71,12 @@ class RolloutDevice(object):
             raise StepError("No model server answers at %s, so there is nothing that could go on serving. Look with playbooks/status.yml, run "
                             "playbooks/site.yml for this host, and then the rollout." % ", ".join(self.server.addresses), reason=seen["msg"])
         mine = seen["models"].get(self.model, {"available": [], "labels": {}})
+        # One that an earlier rollout moved aside need not travel again.
+        places = [os.path.join(self.base, *place) for place in ((str(self.version),), (".aside", str(self.version)))]
+        there = [place for place in places if self._is_release(place)]
+        signature = os.path.join(there[0], manifests.SIGNATURE) if there else ""
         return {
-            # One that an earlier rollout moved aside need not travel again.
-            "there": any(self._is_release(os.path.join(self.base, *place)) for place in ((str(self.version),), (".aside", str(self.version)))),
+            "there": bool(there), "signature_sha256": sha256_file(signature) if os.path.isfile(signature) else "",
             "missing": [name for name in sorted(self.params["companions"]) if not self._companion_is(name)],
             "versions": _numbers(self.base), "available": mine["available"],
             "labels": {name: entry["labels"] for name, entry in seen["models"].items()},

@@ -6,18 +6,21 @@ The controller's lock names the process of the run: one whose process is gone is
 person can tell. A device's hold names the rollout and stays over a killed controller, because the device may be half way; it also keeps what the device has
 to return to, so that any machine can roll it back. When the device is done it is marked so and holds nobody up, but stays for a rollback of all waves.
 """
+import contextlib
 import json
 import os
 import platform
 import time
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import canonical_json, fsync_path, make_directories, write_atomically
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
-from ansible_collections.tfleet.serving.plugins.module_utils.lock import alone_in
+from ansible_collections.tfleet.serving.plugins.module_utils.lock import LockError, alone_in
 from ansible_collections.tfleet.serving.plugins.module_utils.process import boot_id, status_of
 
 HOLD = ".rollout.json"
+# Why a version lies aside: which rollout, and why it took it back.
+ROLLED_BACK = "Rolled back by the rollout %s: %s"
 LOCK_SECONDS = 30
 # What has the controller's lock where no rollout has it.
 BY_HAND = "playbooks/rollback.yml"
@@ -92,6 +95,25 @@ def _goes_on(held, model):
     return sentence
 
 
+@contextlib.contextmanager
+def step_alone(config_file: str, seconds: float, rollout: str) -> Iterator[None]:
+    """Keep all other steps of rollouts out of a device while the block runs, those of other models too: they would measure each other.
+
+    A step that the controller gave up goes on here, and what comes after it has to wait.
+
+    :param config_file: the model.config, which all models of the device share.
+    :raises RolloutLockError: another step did not end within ``seconds``.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            if os.path.isdir(os.path.dirname(config_file)):
+                stack.enter_context(alone_in(os.path.dirname(config_file), seconds))
+        except LockError as error:
+            raise RolloutLockError("A step of a rollout is still at work on this device: one that was given up, or one of another model. %s Go on with "
+                                   "-e rollout_resume=%s." % (str(error).replace(", and run again", ""), rollout), untouched=True) from error
+        yield
+
+
 class Hold(object):
     """What a rollout has written about itself beside the versions of a model on a device.
 
@@ -129,13 +151,17 @@ class Hold(object):
         held = self.check(rollout, supersede)
         if held is not None and held["rollout"] == rollout:
             return held
-        record = {"format": 1, "rollout": rollout, "by": by, "since": now(), "version": version, "before": held["before"] if held else before}
+        # Versions of a rollout that is taken over are nobody's any more: whoever goes back has to put them away too.
+        brought = [*(held["brought"] if held else []), version]
+        record = {"format": 1, "rollout": rollout, "by": by, "since": now(), "version": version, "brought": brought,
+                  "before": held["before"] if held else before}
         write_atomically(self.path, canonical_json(record), mode=0o640)
         return record
 
-    def note(self, **more: Any) -> None:
-        """Write more into it: what a later step, on whatever controller, has to know."""
-        write_atomically(self.path, canonical_json(dict(self.read() or {}, **more)), mode=0o640)
+    def note(self, held: Dict[str, Any], **more: Any) -> None:
+        """Write more into the hold ``held``: what a later step, on whatever controller, has to know."""
+        held.update(more)
+        write_atomically(self.path, canonical_json(held), mode=0o640)
 
     def remove(self) -> None:
         """Let the device go, and forget what it was before."""

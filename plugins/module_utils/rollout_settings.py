@@ -135,6 +135,6 @@ def root_of(work_dir: str) -> str:
 
 def device_settings(checked: Dict[str, Any]) -> Dict[str, Any]:
     """Return those settings that the steps on a device need, without their prefix; a default where one is not given."""
-    names = ("rollout_load_seconds", "rollout_rounds", "rollout_latency_factor", "rollout_latency_slack_ms", "rollout_error_share",
+    names = ("rollout_load_seconds", "rollout_step_seconds", "rollout_rounds", "rollout_latency_factor", "rollout_latency_slack_ms", "rollout_error_share",
              "rollout_memory_factor", "rollout_exchange_seconds", "rollout_swap_growth", "rollout_max_celsius")
     return {name[len("rollout_"):]: checked.get(name, DEFAULTS[name]) for name in names}

@@ -2,10 +2,14 @@
 
 import hashlib
 import json
+import os
 import shutil
+import threading
+import time
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import sha256_file
+from ansible_collections.tfleet.serving.plugins.module_utils.lock import alone_in
 from ansible_collections.tfleet.serving.plugins.module_utils.model_entry import entry_of, serving, with_entry
 from ansible_collections.tfleet.serving.plugins.module_utils.release_archive import open_release
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import Hold
@@ -153,6 +157,22 @@ def test_a_failed_rollout_that_took_over_another_goes_back_to_before_both(device
     assert device.labels() is None
 
 
+def test_a_rollback_waits_for_a_step_that_was_given_up(device):
+    before = device.config.read_text()
+    seen = device.step("look")
+    # The controller gave the gate up, and it goes on here.
+    gate = threading.Thread(target=device.step, args=("gate",), kwargs={
+        "seen": seen, "src": device.release(2), "arrived": {"golden.npz": device.golden}})
+    gate.start()
+    while not (device.base / ".rollout.json").exists():
+        time.sleep(0.01)
+    assert device.step("rollback")["returned_to"] == 1
+    gate.join()
+    assert device.config.read_text() == before
+    assert sorted(path.name for path in device.base.iterdir() if path.name.isdigit()) == ["1"]
+    assert device.labels() is None
+
+
 @pytest.fixture
 def unserved(tmp_path, tfleet_runtime, run_module):
     made = Device(tmp_path, tfleet_runtime, run_module)
@@ -173,6 +193,15 @@ def test_another_rollout_is_refused_before_anything_is_done(unserved, name):
     result = unserved.step(name)
     assert result["failed"]
     assert "held by the rollout digits-2-y" in result["msg"]
+
+
+@pytest.mark.parametrize("name", ["look", "rollback"])
+def test_a_step_says_what_is_still_at_work(unserved, name):
+    with alone_in(str(unserved.config.parent), 0):
+        result = unserved.step(name, settings={"rollout_step_seconds": 1})
+    assert "is still at work on this device" in result["msg"]
+    assert "(process %d)" % os.getpid() in result["msg"]
+    assert "rollout_resume=digits-2-x" in result["msg"]
 
 
 def test_a_server_that_does_not_answer_is_no_place_for_a_rollout(unserved):
