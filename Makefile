@@ -54,7 +54,7 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 
 ##@ Test
 # Two at a time, the longest first.
-SUITES := molecule:1500$(MORE_SUITES) unit:900 test-demo:720 conformance:720 test-conversion:300 due-benchmark:240 due-networks:180 due-tftrt:360 test-legacy:480 faults:300 sanity:180 lint:240 test-browser:150
+SUITES := molecule:1500$(MORE_SUITES) unit:900 test-demo:720 conformance:720 test-conversion:300 due-benchmark:240 due-networks:180 due-tftrt:360 test-legacy:540 faults:300 sanity:180 lint:240 test-browser:150
 .PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-benchmark test-networks molecule faults test-legacy test-browser test-tftrt test-hardware test-arm64 collection docs bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
@@ -138,7 +138,7 @@ test-system: setup-test ## The roles that change a whole machine (swap, zram, ta
 test-browser: setup-test ## The web pages in headless Chromium: the gateway's, with a real model server behind it, and the reports
 	pytest tests/browser
 
-test-legacy: setup-test ## Modules on Python 3.6 under ansible-core 2.16, the runtime on TensorFlow 1.15 and 2.7
+test-legacy: setup-test ## Modules and a rollout on Python 3.6 under ansible-core 2.16, the runtime on TensorFlow 1.15 and 2.7
 	pytest tests/legacy
 
 test-tftrt: setup-test ## TF-TRT up to the saved graph with a stand-in for TensorRT (x86_64; a wheel of 600 MB, once); note the pass in tests/proven/tftrt
