@@ -16,7 +16,9 @@ RELEASE = {
 
 
 def releases(*versions):
-    return [dict(RELEASE, version=version, source=f"models/digits/{version}/frozen_graph.pb", golden=f"models/digits/{version}/golden.npz") for version in versions]
+    return [
+        dict(RELEASE, version=version, source=f"models/digits/{version}/frozen_graph.pb", golden=f"models/digits/{version}/golden.npz") for version in versions
+    ]
 
 
 @pytest.fixture(scope="module")
