@@ -4,6 +4,7 @@
 
 A host that fails, hangs or cannot be reached is data here: Ansible goes on with every other host, and the rollout decides.
 """
+import os
 import time
 
 from ansible import constants
@@ -105,7 +106,9 @@ class ActionModule(ActionBase):
             return look
         seen = {key: look[key] for key in ("versions", "available", "labels", "entry_sha256", "missing", "there")}
         answer = {"changed": False, "seen": seen, "held": look.get("held")}
-        if not look["there"]:
+        # What is there may have been signed since.
+        signature = self._task.args["release"] + ".sig" if self._task.args.get("release") else ""
+        if not look["there"] or (os.path.exists(signature) and sha256_file(signature) != look["signature_sha256"]):
             staged = self._transport(task_vars)
             if staged.get("failed") or staged.get("unreachable"):
                 away = bool(staged.get("unreachable") or staged.get("stalled"))

@@ -72,8 +72,8 @@ class Arrival(object):
         # One in place is judged by model_version; one aside is of use only if it is whole.
         return where if content == self.content and (in_place or not manifests.findings(where, manifest)) else None
 
-    def sign_elsewhere(self, where):
-        """Give a release that is elsewhere the signature that it has by now; returns whether it had another or none."""
+    def sign(self, where):
+        """Give a release that is whole, here or elsewhere, the signature that it has by now; returns whether it had another or none."""
         path = os.path.join(where, signatures.SIGNATURE)
         if self.signature is None or signatures.read(path) == self.signature:
             return False

@@ -189,12 +189,12 @@ def ensure(params, check_mode):
     arrival = Arrival(params["base_path"], index, signature, params["reserve_bytes"])
     elsewhere = arrival.elsewhere()
     if elsewhere:
-        return dict(_result(arrival, {}), staged=elsewhere, changed=not check_mode and arrival.sign_elsewhere(elsewhere))
+        return dict(_result(arrival, {}), staged=elsewhere, changed=not check_mode and arrival.sign(elsewhere))
     if check_mode:
         return dict(_result(arrival, {}), changed=not arrival.complete(), msg="Would stage version %d of %s." % (params["version"], params["model"]))
     with arrival.lock():
         if arrival.complete():
-            return dict(_result(arrival, {}), changed=False)
+            return dict(_result(arrival, {}), changed=arrival.sign(arrival.path))
         arrival.begin()
         if work.get("fetch") == "swarm":
             result = _swarm(arrival, params, work)

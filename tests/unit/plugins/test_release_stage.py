@@ -112,6 +112,19 @@ def test_staged_then_placed_by_a_rename_then_known(stage, place, base):
     assert place(1, again["staged"])["changed"] is False
 
 
+def test_what_is_signed_later_gets_its_signature_without_being_sent_again(stage, place, base, folder):
+    def signed(text, where):
+        work = dict(given(folder / "digits-1.tar"), fetch="archive", archive="/nowhere", signature=base64.b64encode(text).decode())
+        result = stage(1, work=work)
+        assert (result["changed"], result["staged"], stage(1, work=work)["changed"]) == (True, str(where), False)
+        assert (where / signature.SIGNATURE).read_bytes() == text
+
+    stage(1)
+    signed(b"first", base / ".staging" / "1")
+    place(1, str(base / ".staging" / "1"))
+    signed(b"second", base / "1")
+
+
 def test_check_mode_says_it_and_makes_nothing(stage, base):
     assert stage(1, check_mode=True)["changed"] is True
     assert not base.exists()

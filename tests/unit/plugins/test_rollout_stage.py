@@ -2,11 +2,14 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+import tarfile
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils import release_index
+from ansible_collections.tfleet.serving.plugins.module_utils.durable import sha256_file
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger
 from ansible_collections.tfleet.serving.tests.unit.plugins import serving_tools
 from ansible_collections.tfleet.serving.tests.unit.plugins.range_server import Mirror
@@ -37,12 +40,15 @@ def mirror(tmp_path):
 
 @pytest.fixture
 def stage(tfleet_runtime, address, mirror, tmp_path, collections_path):
-    """Stage it on this machine, which has only the mirror, with a time limit; returns its line of the ledger."""
-    def run(limit, **transfer):
+    """Stage it on this machine, by the mirror if it has no ``release``, with a time limit; returns its line of the ledger."""
+    def run(limit, release=None, manifest="", **transfer):
         arguments = {"step": "stage", "rollout": "digits-2-x", "by": "me@here", "model": "digits", "version": 2, "base_path": str(tmp_path / "models"),
                      "config_file": str(tmp_path / "model.config"), "addresses": [address], "runtime": tfleet_runtime, "ledger": str(tmp_path / "ledger"),
                      "transport": dict({"transport": "pull", "urls": [mirror.url]}, **transfer)}
+        if release:
+            arguments.update(release=release, manifest_sha256=manifest)
         serving_tools.write_config(tmp_path / "model.config", tmp_path / "models", {"stable": 1})
+        shutil.rmtree(arguments["ledger"], ignore_errors=True)
         Ledger(arguments["ledger"]).create({"rollout": "digits-2-x"})
         play = tmp_path / "play.json"
         play.write_text(json.dumps([{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [
@@ -71,6 +77,21 @@ def test_a_link_that_stands_still_is_unreachable_and_no_failed_version(stage, mi
     line = stage(limit, timeout=2 if limit == 60 else 60)
     assert line["outcome"] == "unreachable", line
     assert said in line["msg"]
+
+
+def test_one_that_is_there_gets_the_signature_that_it_has_since(stage, mirror, tmp_path):
+    archive = os.path.join(mirror.folder, "digits-2.tar")
+    in_place = tmp_path / "models" / "2"
+    with tarfile.open(archive) as tar:
+        tar.extractall(str(in_place))
+    digest = sha256_file(str(in_place / "manifest.json"))
+    assert "transport" not in stage(60, archive, digest).get("detail", {})
+    with open(archive + ".sig", "wb") as stream:
+        stream.write(b"signature")
+    line = stage(60, archive, digest)
+    assert (line["outcome"], line["detail"]["transport"]["bytes_sent"]) == ("ok", 0), line
+    assert (in_place / "manifest.json.sig").read_bytes() == b"signature"
+    assert "transport" not in stage(60, archive, digest)["detail"]
 
 
 def test_a_mirror_that_has_another_release_is_no_broken_link(stage, mirror, tmp_path):
