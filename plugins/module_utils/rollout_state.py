@@ -54,7 +54,6 @@ class State(object):
 
     def __init__(self, lines: Sequence[Dict[str, Any]]) -> None:
         self.plan = lines[0]
-        self.runs = 0
         self.ended: Optional[str] = None
         self.stopped: Optional[str] = None
         self.hosts: "OrderedDict[str, Host]" = OrderedDict()
@@ -68,7 +67,6 @@ class State(object):
         """Take one more line into account."""
         step = line["step"]
         if step == "run":
-            self.runs += 1
             self.ended = self.stopped = None
             for host in self.hosts.values():
                 host.answers = {}

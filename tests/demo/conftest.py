@@ -6,10 +6,12 @@ import pathlib
 import re
 import socket
 import subprocess
+import sys
 
 import pytest
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
+sys.path.insert(0, str(CHECKOUT / "tests"))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ Real runs on a demo of its own with the digits alone; the tests are steps of one
 """
 
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -14,6 +13,7 @@ import sys
 
 import pytest
 import yaml
+from process_trees import kill_tree, wait_until_said
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
 SIGNATURES = {"serving_default": {"inputs": {"images": "images:0"}, "outputs": {"scores": "scores:0", "classes": "classes:0"}}}
@@ -57,30 +57,10 @@ def no_server_is_left(make):
 
 def kill_when(argv, words):
     """Start a playbook, wait until it prints `words`, kill it and all of its processes; the model server is none of them."""
-    process = subprocess.Popen(argv, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    seen = any(words in line for line in process.stdout)
-    for pid in reversed(descendants(process.pid)):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-    process.stdout.close()
-    assert process.wait() == -signal.SIGKILL
-    assert seen, f"the playbook never said {words!r}"
-
-
-def descendants(pid):
-    children = {}
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found = [pid]
-    for parent in found:
-        found += children.get(parent, [])
-    return found
+    with subprocess.Popen(argv, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        wait_until_said(process, words)
+        kill_tree(process.pid)
+    assert process.returncode == -signal.SIGKILL
 
 
 def said(output):

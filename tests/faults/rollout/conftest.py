@@ -8,7 +8,7 @@ import sys
 import pytest
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, _HERE)
+sys.path[:0] = [_HERE, os.path.dirname(os.path.dirname(_HERE))]
 
 HOSTS = 3
 

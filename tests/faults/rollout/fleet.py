@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 import yaml
+from process_trees import kill_tree, wait_until_said
 
 from tfleet.client.grpc_client import Client
 from tfleet.errors import TfleetError
@@ -198,22 +199,12 @@ class Fleet:
 
     def interrupt(self, process, words, number, after=0.0):
         """Send a signal to a run, and all it started, so many seconds after it said `words`."""
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if words in line:
-                break
-        else:
-            raise AssertionError("the run never said %r: %s" % (words, "".join(said)[-4000:]))
+        wait_until_said(process, words)
         time.sleep(after)
         if number == signal.SIGINT:
             os.killpg(process.pid, number)
         else:
-            for pid in reversed(_family(process.pid)):
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    pass
+            kill_tree(process.pid, number)
         process.stdout.close()
         process.wait(60)
 
@@ -223,17 +214,3 @@ class Fleet:
     def last(self):
         """The name of the newest rollout."""
         return max((path.parent for path in (self.work / "rollouts").glob("*/ledger.jsonl")), key=lambda path: path.stat().st_ctime_ns).name
-
-
-def _family(pid):
-    children = {}
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found = [pid]
-    for parent in found:
-        found += children.get(parent, [])
-    return found

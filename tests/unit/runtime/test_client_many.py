@@ -291,7 +291,6 @@ def test_ctrl_c_ends_a_watch_with_its_summary(server, tmp_path):
 
 
 def test_frames_of_a_video(server, tmp_path, capfd):
-    pytest.importorskip("cv2", reason="OpenCV is an extra: pip install 'tfleet[camera]'")
     for number in range(3):
         grey(tmp_path / ("f%d.png" % number), 100 * number, (32, 32))
     drawn = tmp_path / "drawn"
@@ -307,7 +306,6 @@ def test_frames_of_a_video(server, tmp_path, capfd):
 
 
 def test_of_a_camera_the_newest_frame_is_asked(server, brightness, tmp_path, capfd):
-    pytest.importorskip("cv2", reason="OpenCV is an extra: pip install 'tfleet[camera]'")
     sent = []
 
     class Camera(BaseHTTPRequestHandler):

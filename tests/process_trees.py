@@ -1,0 +1,38 @@
+"""Runs that are ended in the middle: wait until one says something, then send a signal to it and to all that it started."""
+
+import os
+import pathlib
+import signal
+
+
+def wait_until_said(process, words):
+    """Read what a process prints until a line of it holds these words."""
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if words in line:
+            return
+    raise AssertionError("the run never said %r: %s" % (words, "".join(said)[-4000:]))
+
+
+def kill_tree(pid, number=signal.SIGKILL):
+    """Send a signal to a process and its descendants, the youngest first; who left the tree, as a server in the background does, is none of them."""
+    for one in reversed(_tree(pid)):
+        try:
+            os.kill(one, number)
+        except ProcessLookupError:
+            pass
+
+
+def _tree(pid):
+    children = {}
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found = [pid]
+    for parent in found:
+        found += children.get(parent, [])
+    return found
