@@ -54,8 +54,8 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 
 ##@ Test
 # Two at a time, the longest first.
-SUITES := molecule:1500$(MORE_SUITES) unit:900 test-demo:720 conformance:720 test-conversion:300 due-benchmark:240 due-networks:180 due-tftrt:360 test-legacy:540 faults:300 sanity:180 lint:240 test-browser:150
-.PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-benchmark test-networks molecule faults test-legacy test-browser test-tftrt test-hardware test-arm64 collection docs bench
+SUITES := molecule:1500$(MORE_SUITES) unit:900 test-demo:720 conformance:720 test-conversion:300 due-benchmark:240 due-networks:180 due-tftrt:360 test-legacy:540 faults:300 sanity:180 lint:240 test-browser:150 test-monitoring:120
+.PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-benchmark test-networks molecule faults test-legacy test-browser test-monitoring test-tftrt test-hardware test-arm64 collection docs bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
 
@@ -134,6 +134,9 @@ faults-rollout: setup-test ## What goes wrong with a rollout: killed controllers
 test-system: setup-test ## The roles that change a whole machine (swap, zram, targets, power); only with CI=true or TFLEET_TEST_SYSTEM=1
 	molecule/shared/test_hosts up
 	pytest tests/system
+
+test-monitoring: setup-test ## Rules and dashboard by Debian's Prometheus, which scrapes a real model server and device page
+	pytest tests/monitoring
 
 test-browser: setup-test ## The web pages in headless Chromium: the gateway's, with a real model server behind it, and the reports
 	pytest tests/browser
