@@ -86,11 +86,13 @@ async function ask(event) {
   event.preventDefault();
   const file = chosen || picture.files[0];
   if (!file) return complain("Choose a picture first.");
-  if (!list.value) return complain(token && !token.value ? "Write the access token into its field first." : "Choose a model first.");
+  if (token && !token.value) return complain("Write the access token into its field first.");
   complain("");
   say("Asking the model …");
   $("send").disabled = true;
   try {
+    if (!list.value) await refresh();
+    if (!list.value) throw new Error("No model is served now. Try again in a moment.");
     const body = new FormData();
     body.append("picture", file);
     show(await call(`api/v1/models/${list.value}:predict?annotate=true`, { method: "POST", body }));
@@ -103,7 +105,7 @@ async function ask(event) {
   }
 }
 
-picture.required = false;  // a dropped or pasted picture is in no field
+picture.required = list.required = false;  // a dropped or pasted picture is in no field, and ask() says better what is missing
 picture.addEventListener("change", () => choose(picture.files[0] || null));
 form.addEventListener("submit", ask);
 if (token) token.addEventListener("change", () => refresh().then(() => complain(""), (error) => complain(error.message)));
