@@ -50,8 +50,8 @@ def test_the_tarball_holds_only_what_belongs_to_the_collection(tarball):
         packed = {member.name for member in archive.getmembers() if not member.isdir()}
     tops = {name.split("/")[0] for name in packed}
     assert tops <= {
-        "CHANGELOG.md", "CONTRIBUTING.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "SECURITY.md", "changelogs", "data", "docs", "images", "inventories",
-        "meta", "playbooks", "plugins", "requirements.yml", "roles", "runtime", "templates",
+        "CHANGELOG.md", "CONTRIBUTING.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "SECURITY.md", "changelogs", "data", "docs", "images",
+        "inventories", "meta", "playbooks", "plugins", "requirements.yml", "roles", "runtime", "templates",
     }  # fmt: skip
     known = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=CHECKOUT).splitlines()
     assert packed - set(known) == {"FILES.json", "MANIFEST.json"}
