@@ -1,7 +1,9 @@
 """Signed releases: real keys of OpenSSH and GPG, and everything that must be refused where a key is configured."""
+import json
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
@@ -115,6 +117,30 @@ def test_unsigned_wrong_signer_damaged_and_other_purpose_are_refused(keys, relea
         stream.write(b"no signature at all")
     refused(deploy(archive, 1, trusted), "holds no signature")
     assert not os.path.exists(str(tmp_path / "digits" / "1"))
+
+
+CLOCK = """
+import json, sys
+from ansible_collections.tfleet.serving.plugins.module_utils import signature
+key, public, made = json.loads(sys.argv[1])
+made = made.encode() if made else signature.sign(b"{}", [key])
+signature.verify(b"{}", made, [public], "it")
+print(made.decode())
+"""
+
+
+@pytest.mark.parametrize("year", [1970, 2015, 2035])
+@pytest.mark.parametrize("kind", ["release", "gpg"])
+def test_a_clock_that_is_wrong_by_years_signs_and_verifies(keys, collections_path, kind, year):
+    if shutil.which("faketime") is None:
+        pytest.fail("This test sets clocks and needs faketime: apt-get install faketime")
+
+    def at_that_time(made=None):
+        return command("faketime", "%d-06-01 12:00:00" % year, sys.executable, "-B", "-c", CLOCK, json.dumps([*keys[kind], made]), PYTHONPATH=collections_path)
+
+    # Signed by a right clock and verified by the wrong one, and the other way round.
+    at_that_time(signature.sign(b"{}", [keys[kind][0]]).decode())
+    assert signature.verify(b"{}", at_that_time().encode(), [keys[kind][1]], "it")
 
 
 @pytest.mark.parametrize("kind", ["release", "gpg"])
