@@ -31,7 +31,7 @@ ARGS :=
 REPORTS := .tfleet/reports
 
 ##@ Use
-.PHONY: help setup demo stop clean
+.PHONY: help setup demo gateway stop clean
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
@@ -43,7 +43,10 @@ demo: setup ## Build, release, serve and check the demo models on this machine (
 	ansible-playbook -i inventories/local playbooks/site.yml $(ARGS)
 	@tools/show_demo $(REPORTS)
 
-stop: setup ## End the server that the demo started
+gateway: setup ## A web page that asks the demo's models, or yours, about pictures of your own; its address is printed
+	@ansible-playbook -i inventories/local playbooks/gateway.yml $(ARGS)
+
+stop: setup ## End the servers that the demo and the gateway have started
 	ansible-playbook -i inventories/local playbooks/stop.yml $(ARGS)
 
 clean: ## Remove test hosts, environments, caches and everything built; the demo's models too
