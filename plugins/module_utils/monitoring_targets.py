@@ -9,6 +9,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.servers import cont
 
 LOOPBACK = "127.0.0.1"
 NODE_PORT = 9100
+GATEWAY_PORT = 8502
 
 
 class TargetsError(ModuleError):
@@ -52,6 +53,9 @@ def scrape_targets(hosts, prometheus=None):
         if host.get("model_server_monitoring", True) and {"gpu_servers", "cpu_servers", "jetsons"} & set(groups):
             listen = host.get("model_server_listen_address") or host.get("tfleet_listen_address") or LOOPBACK
             wanted.append(("tfleet_model_server", listen, _rest_ports(host, listen), "tfleet_listen_address"))
+        if host.get("monitoring_gateway"):
+            port = host.get("web_gateway_port") or host.get("tfleet_gateway_port") or GATEWAY_PORT
+            wanted.append(("tfleet_gateway", host.get("web_gateway_listen_address") or LOOPBACK, [port], "web_gateway_listen_address"))
         labels = {"instance": name}
         if host.get("rollout_site"):
             labels["site"] = str(host["rollout_site"])

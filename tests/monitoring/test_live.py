@@ -23,6 +23,7 @@ from .conftest import CHECKOUT, expressions, metrics
 TFLEET = [sys.executable, "-m", "tfleet"]
 ROLLOUT = "digits-2-20261121T120000Z"
 DEVICE, AWAY = "line-3-camera-1", "line-3-camera-2"
+TOKEN = "not-in-any-configuration"
 # What Prometheus makes itself.
 OWN = {"up", "ALERTS"}
 START_SECONDS = 60
@@ -161,7 +162,7 @@ def configuration(work, ports, tool):
     (work / "play.yml").write_text(json.dumps([{"hosts": DEVICE, "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}]}]))
     variables = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "__monitoring_config": str(place),
                  "monitoring_scrape_interval": "1s", "monitoring_server_port": ports["prometheus"],
-                 "monitoring_alertmanager_url": "http://127.0.0.1:9/alerts"}
+                 "monitoring_alertmanager_url": "http://127.0.0.1:9/alerts", "monitoring_gateway_token": TOKEN, "__monitoring_group": os.getegid()}
     environment = {**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_HOME": str(CHECKOUT / ".ansible"), "ANSIBLE_NOCOLOR": "1"}
 
     def configure(*options):
@@ -170,7 +171,9 @@ def configuration(work, ports, tool):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    assert "changed=0" not in configure()
+    first = configure("--diff")
+    assert "changed=0" not in first and TOKEN not in first + (place / "prometheus.yml").read_text()
+    assert (place / "gateway_token").read_text() == TOKEN
     assert "changed=0" in configure("--diff")
     return place
 

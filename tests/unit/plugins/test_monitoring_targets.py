@@ -59,8 +59,17 @@ def test_a_host_without_a_page_has_no_model_server(changes):
     assert addresses("tfleet_model_server", host(tfleet_listen_address="0.0.0.0", **changes)) == []
 
 
-def test_it_knows_the_defaults_of_the_role():
+@pytest.mark.parametrize("changes, found", [({}, "a:8502"), ({"tfleet_gateway_port": 9502}, "a:9502"), ({"web_gateway_port": 9503}, "a:9503")])
+def test_a_gateway_is_scraped_where_there_is_one(changes, found):
+    assert addresses("tfleet_gateway", host(web_gateway_listen_address="0.0.0.0", **changes)) == []
+    assert addresses("tfleet_gateway", host(monitoring_gateway=True, web_gateway_listen_address="0.0.0.0", **changes)) == [[found]]
+    assert addresses("tfleet_gateway", host(monitoring_gateway=True)) == []
+
+
+def test_it_knows_the_defaults_of_the_roles():
     assert (DEFAULTS["monitoring_listen"], DEFAULTS["monitoring_port"]) == (rules.LOOPBACK, rules.NODE_PORT)
+    gateway = yaml.safe_load((CHECKOUT / "roles/web_gateway/defaults/main.yml").read_text())
+    assert gateway["web_gateway_listen_address"] == rules.LOOPBACK and str(rules.GATEWAY_PORT) in gateway["web_gateway_port"]
 
 
 @pytest.mark.parametrize("url, expected", [
