@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import time
+from typing import Dict, List
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsiblePromptNoninteractive
@@ -16,7 +17,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.errors import Modul
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_decision import STOP, budget, decide
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, LedgerError, known, model_of, name_of
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import BY_HAND, ControllerLock
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary, waiting
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary, trend, waiting
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import ARGUMENTS, DEFAULTS, root_of, settings, within_hours
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves import Host, plan
 
@@ -24,6 +25,8 @@ from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves impor
 ANSWERED = {"stage": ("stage",), "gate": ("stage", "gate"), "check": ("stage", "gate", "promote", "check")}
 PASSED = {"stage": "staged", "gate": "gated", "check": states.DONE}
 POLL_SECONDS = 2
+# So many rollouts of a model are looked back upon.
+TRENDS = 10
 PAUSE, APPROVED = "pause", "approved-%d"
 
 
@@ -264,11 +267,13 @@ class ActionModule(ActionBase):
 
     # ---- apart from a rollout ----
     def _waiting(self, args):
-        """What hosts wait for in the last rollout of each model."""
-        sentences = []
-        for _model, _ledger, state in _last_of_each(root_of(args["work_dir"])):
-            sentences += waiting(state)
-        return {"changed": False, "sentences": sentences}
+        """What hosts wait for in the last rollout of each model, and how the last ones went."""
+        sentences, trends = [], []
+        for model, ledgers in _of_each(root_of(args["work_dir"])):
+            read = [ledger.read() for ledger in ledgers[-TRENDS:]]
+            sentences += waiting(states.State(read[-1]))
+            trends.append({"name": model, "rollouts": [trend(lines, states.State(lines)) for lines in read]})
+        return {"changed": False, "sentences": sentences, "trends": trends}
 
     def _lock(self, args):
         """playbooks/rollback.yml begins: no rollout of these models may."""
@@ -286,7 +291,8 @@ class ActionModule(ActionBase):
 
     def _by_hand(self, args):
         """playbooks/rollback.yml took hosts back: the last rollout of the model shall know it, and the next one may begin."""
-        for model, ledger, state in _last_of_each(root_of(args["work_dir"])):
+        for model, ledgers in _of_each(root_of(args["work_dir"])):
+            ledger, state = ledgers[-1], states.State(ledgers[-1].read())
             for name in args["hosts"]:
                 plan_of = (self._vars["hostvars"][name].get("model_release_rollback") or {}).get("plan", [])
                 for entry in plan_of:
@@ -331,15 +337,13 @@ def _plan_of(root, rollout):
         return {}
 
 
-def _last_of_each(root):
-    """Yield (model, Ledger, State) of the last rollout of each model."""
-    last = {}
+def _of_each(root):
+    """[(model, [Ledger])] of all rollouts, each model's last one at the end."""
+    found: Dict[str, List[Ledger]] = {}
     for name in known(root):
         if model_of(name):
-            last[model_of(name)] = name
-    for model in sorted(last):
-        ledger = Ledger(os.path.join(root, last[model]))
-        yield model, ledger, states.State(ledger.read())
+            found.setdefault(model_of(name), []).append(Ledger(os.path.join(root, name)))
+    return sorted(found.items())
 
 
 def _me():

@@ -7,6 +7,10 @@ from collections import OrderedDict
 from typing import Any, Dict, List, Sequence
 
 from ansible_collections.tfleet.serving.plugins.module_utils import rollout_state as states
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_samples import drawn
+
+# Of so many hosts sample predictions are shown: failures first, then in the order of the waves.
+SAMPLED_HOSTS = 6
 
 # Words for a host's status in sentences and tables.
 WORDS = OrderedDict([
@@ -68,7 +72,7 @@ def report(lines: Sequence[Dict[str, Any]], state: states.State) -> Dict[str, An
 
     :returns: ``rollout``, ``model``, ``by``, ``outcome``, ``counts`` [{status, words, number}], ``sentences``, ``seconds`` (whole length), ``ticks``,
         ``waves`` [{number, kind, hosts, bars}] whose bars are {host, step, outcome, start, seconds} with start in seconds from the beginning, ``hosts``
-        (table), ``failures`` and ``decisions``.
+        (table), ``failures``, ``decisions``, and ``samples`` [{host, version, outcome, drawings}].
     """
     told = summary(state)
     begin = _seconds(lines[0])
@@ -76,7 +80,7 @@ def report(lines: Sequence[Dict[str, Any]], state: states.State) -> Dict[str, An
     length = max(1, end - begin)
     waves = []
     for wave in state.plan["waves"]:
-        bars = []
+        bars: List[Dict[str, Any]] = []
         for name in wave["hosts"]:
             for line in state.hosts[name].lines:
                 stop = _seconds(line) - begin
@@ -90,12 +94,35 @@ def report(lines: Sequence[Dict[str, Any]], state: states.State) -> Dict[str, An
         "failures": [_failure(host) for host in state.hosts.values() if host.failure is not None or host.unreachable],
         "decisions": [{"wave": line["wave"], "after": line["after"], "verdict": line["verdict"], "reason": line["reason"], "time": line["time"]}
                       for line in lines if line["step"] == "decision"],
+        "samples": _samples(state),
     }
 
 
+def trend(lines: Sequence[Dict[str, Any]], state: states.State) -> Dict[str, Any]:
+    """Return one point of how rollouts of a model went: rollout, versions, begun, outcome, hosts, counts [{status, words, number}], seconds and new_ms."""
+    told = summary(state)
+    medians = sorted(row["new_ms"] for row in map(_row, state.hosts.values()) if row["new_ms"] is not None)
+    return {
+        "rollout": state.plan["rollout"], "versions": sorted(set(state.plan["targets"].values())), "begun": lines[0]["time"], "outcome": told["outcome"],
+        "hosts": len(state.hosts), "counts": [{"status": status, "words": WORDS[status], "number": number} for status, number in told["counts"].items()],
+        "seconds": max(_seconds(line) for line in lines) - _seconds(lines[0]), "new_ms": medians[len(medians) // 2] if medians else None,
+    }
+
+
+def _samples(state: states.State) -> List[Dict[str, Any]]:
+    gates = [(host, _last(host, "gate")) for host in state.hosts.values()]
+    shown = [(host, line) for host, line in gates if line.get("detail", {}).get("samples")]
+    shown.sort(key=lambda pair: pair[1]["outcome"] == states.OK)
+    return [{"host": host.name, "version": host.version, "outcome": line["outcome"], "drawings": [drawn(sample) for sample in line["detail"]["samples"]]}
+            for host, line in shown[:SAMPLED_HOSTS]]
+
+
+def _last(host: states.Host, step: str) -> Dict[str, Any]:
+    return next((line for line in reversed(host.lines) if line["step"] == step), {})
+
+
 def _row(host: states.Host) -> Dict[str, Any]:
-    gate = (next((line for line in reversed(host.lines) if line["step"] == "gate"), None) or {}).get("detail", {})
-    check = (next((line for line in reversed(host.lines) if line["step"] == "check"), None) or {}).get("detail", {})
+    gate, check = (_last(host, step).get("detail", {}) for step in ("gate", "check"))
     stage = (next((line for line in host.lines if line["step"] == "stage" and line.get("detail", {}).get("transport")), None) or {}).get("detail", {})
     rounds = gate.get("rounds") or []
     old = [pair[0] for pair in rounds if pair[0] is not None]
@@ -109,9 +136,9 @@ def _row(host: states.Host) -> Dict[str, Any]:
 
 def _failure(host: states.Host) -> Dict[str, Any]:
     line = host.failure or host.last or {}
-    back = next((entry for entry in reversed(host.lines) if entry["step"] == states.ROLLBACK), None)
+    back = _last(host, states.ROLLBACK)
     return {"host": host.name, "step": line.get("step"), "outcome": line.get("outcome"), "msg": line.get("msg", ""), "time": line.get("time"),
-            "log": (line.get("detail") or {}).get("log", ""), "rollback": back["outcome"] if back else None, "rollback_msg": (back or {}).get("msg", "")}
+            "log": (line.get("detail") or {}).get("log", ""), "rollback": back.get("outcome"), "rollback_msg": back.get("msg", "")}
 
 
 def _seconds(line: Dict[str, Any]) -> float:

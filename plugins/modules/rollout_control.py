@@ -19,7 +19,7 @@ options:
       - V(begin) waits for working hours, approval and the end of a pause before a wave.
       - V(decide) counts who failed, and says who goes on and who goes back. Sets the fact C(rollout_verdict).
       - V(end) closes the ledger, gives the lock back and returns what the report shows.
-      - V(waiting) returns what hosts wait for in the last rollout of each model, for playbooks/status.yml.
+      - V(waiting) returns what hosts wait for in the last rollout of each model, and how its last ones went, for playbooks/status.yml.
       - V(lock) takes the controller's lock for playbooks/rollback.yml.
       - V(by_hand) notes in the ledger what playbooks/rollback.yml took back, and gives the lock back.
     type: str
@@ -101,6 +101,11 @@ sentences:
   returned: with O(do=waiting)
   type: list
   elements: str
+trends:
+  description: With O(do=waiting), for each model its last rollouts as templates/reports/status.html.j2 shows them.
+  returned: with O(do=waiting)
+  type: list
+  elements: dict
 report:
   description: With O(do=end), what templates/reports/rollout.html.j2 shows.
   returned: with O(do=end)
