@@ -21,12 +21,12 @@ def work(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def options(work):
-    """Options that set the demo apart: its directory and two free ports, held together so that they differ."""
-    with socket.socket() as grpc, socket.socket() as rest:
-        grpc.bind(("127.0.0.1", 0))
-        rest.bind(("127.0.0.1", 0))
-        ports = grpc.getsockname()[1], rest.getsockname()[1]
-    return f"-e tfleet_work_dir={work} -e tfleet_grpc_port={ports[0]} -e tfleet_rest_port={ports[1]}"
+    """Options that set the demo apart: its directory and three free ports, held together so that they differ."""
+    with socket.socket() as grpc, socket.socket() as rest, socket.socket() as gateway:
+        for one in (grpc, rest, gateway):
+            one.bind(("127.0.0.1", 0))
+        ports = [one.getsockname()[1] for one in (grpc, rest, gateway)]
+    return f"-e tfleet_work_dir={work} -e tfleet_grpc_port={ports[0]} -e tfleet_rest_port={ports[1]} -e tfleet_gateway_port={ports[2]}"
 
 
 def _run(argv, fails=False):

@@ -4,12 +4,15 @@ It runs the real commands in a directory and on ports of its own, so that a demo
 The tests are steps of one story, in the order of the file.
 """
 
+import base64
+import io
 import json
 import pathlib
 import re
 import shlex
 import socket
 import subprocess
+import urllib.request
 
 import pytest
 from PIL import Image
@@ -47,6 +50,22 @@ def test_the_status_shows_what_is_served(first, playbook):
     assert "AVAILABLE" in status
 
 
+def test_the_gateway_answers_a_picture_of_the_newcomers_own(first, make, changed, tmp_path):
+    (url,) = set(re.findall(r"Open (http://127\.0\.0\.1:\d+/) and drop a picture", make("gateway")))
+    picture = tmp_path / "own.jpg"
+    with Image.open(CHECKOUT / "models/digits_detector/scene.png") as scene:
+        scene.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(picture)
+    browser = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with browser.open(url) as page:
+        assert 'value="digits_detector/labels/stable"' in page.read().decode()
+    with browser.open(f"{url}api/v1/models/digits_detector/labels/stable:predict?annotate=true", picture.read_bytes()) as answer:
+        seen = json.load(answer)
+    assert seen["version"] == 1 and len(seen["detections"]) > 3
+    with Image.open(io.BytesIO(base64.b64decode(seen["picture"]["data"]))) as drawn:
+        assert drawn.size == (480, 360)
+    assert changed(make("gateway")) == {0}
+
+
 def test_the_rollback_returns_to_the_version_before(first, playbook, work, smoke_lines):
     playbook("rollback", "-e", "rollback_model=digits")
     lines = smoke_lines((work / "reports/smoke.jsonl").read_text())
@@ -77,8 +96,9 @@ def test_after_it_nothing_is_left_to_do_for_the_demo(first, make, changed, smoke
     assert ("digits", 2, True) in {(line["model"], line["version"], line["ok"]) for line in smoke_lines(output)}
 
 
-def test_stop_ends_the_server(first, make, options):
+def test_stop_ends_the_servers(first, make, options):
     make("stop")
-    port = int(re.search(r"tfleet_grpc_port=(\d+)", options)[1])
-    with socket.socket() as client, pytest.raises(ConnectionRefusedError):
-        client.connect(("127.0.0.1", port))
+    for name in ("grpc", "gateway"):
+        port = int(re.search(rf"tfleet_{name}_port=(\d+)", options)[1])
+        with socket.socket() as client, pytest.raises(ConnectionRefusedError):
+            client.connect(("127.0.0.1", port))
