@@ -25,7 +25,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import
 COMMAND_SECONDS = 5
 ANSWER_SECONDS = 5
 LARGEST_ANSWER = 1024 * 1024
-_BY_ROLLOUT = re.compile(re.escape(ROLLED_BACK).replace("%s", r"(\S+)", 1).replace("%s", ""))
+_BY_ROLLOUT = re.compile(r"(\S+?)".join(re.escape(part) for part in ROLLED_BACK.split("%s")[:2]))
 _ASIDE = re.compile(r"([1-9][0-9]*)\.json\Z")
 
 

@@ -9,6 +9,7 @@ import os
 import socket
 
 import pytest
+import yaml
 
 from ..fixtures.devices import build as trees
 from ..unit.plugins.system_tree import Tree
@@ -180,6 +181,20 @@ def nano(place):
 def test_jetson_facts(ansible, nano):
     device = ansible("jetson_facts", **nano)["ansible_facts"]["tfleet_device"]
     assert (device["module"], device["jetpack"], device["power"]["mode"], device["largest_free_blocks"]) == ("nano", "4.6.1", "5W", 2)
+
+
+def test_the_collector_of_monitoring(tensorflow_1, place, nano):
+    """As its timer runs it on JetPack 4, from the files that the role installs."""
+    library = place / "library/ansible_collections/tfleet/serving/plugins/module_utils"
+    library.mkdir(parents=True)
+    for name in yaml.safe_load((CHECKOUT / "roles/monitoring/vars/main.yml").read_text())["__monitoring_collector_modules"]:
+        (library / f"{name}.py").write_text((CHECKOUT / f"plugins/module_utils/{name}.py").read_text())
+    run(tensorflow_1 / "bin/python", "-m", "ansible_collections.tfleet.serving.plugins.module_utils.monitoring_collector",
+        "--output", place / "tfleet.prom", "--model-config", place / "none", *[f"--{root}-root={nano[root + '_root']}" for root in ("proc", "sys", "etc")],
+        cwd=place, env={"PATH": f"{nano['command_path'][0]}:/usr/bin:/bin", "PYTHONPATH": str(place / "library")})
+    page = (place / "tfleet.prom").read_text()
+    for sample in ('power_rail_watts{rail="POM_5V_IN"} 1.75', 'power_mode_info{mode="5W"} 1', 'thermal_zone_celsius{zone="CPU-therm"} 41.5'):
+        assert f"\ntfleet_{sample}\n" in page
 
 
 def test_preflight_of_a_jetpack_4_host(core, tensorflow_1, place, environment, nano):
