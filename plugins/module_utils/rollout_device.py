@@ -97,7 +97,7 @@ class RolloutDevice(object):
             "entry": before, "labels": labels, "versions": seen["versions"],
         }, self.params["supersede"])
         self._place_companions()
-        health = self.health()
+        health = self._health()
         served = [place.get(PROVEN_LABEL) for place in (labels, held["before"]["labels"])] + sorted(seen["available"], reverse=True)
         old = next((version for version in served if version not in (None, self.version)), None)
         exchange = self._needs_exchange(seen, old)
@@ -187,6 +187,17 @@ class RolloutDevice(object):
         if answer["version"] != self.version:
             raise StepError("By %s version %d answered, not version %d." % (what, answer["version"], self.version))
         return answer
+    def _health(self):
+        return dict(self.health(), servers=self.server.processes())
+
+    def _against(self, before, after):
+        """Findings of what the version did to the device."""
+        memory = None
+        if self.params["memory_factor"]:
+            memory = judge.memory_needed(self.params["release_bytes"], self.params["memory_factor"])
+            memory += parse_size(self.params["memory_slack"], "rollout_memory_slack")
+        return judge.health(before, after, memory, parse_size(self.params["swap_growth"], "rollout_swap_growth"), self.params["max_celsius"])
+
 
     # ---- promote ----
     def promote(self):
@@ -203,7 +214,7 @@ class RolloutDevice(object):
         for label in self._moved():
             asked[label] = self._ask("the label %s" % label, golden, label=label)["p50"]
         # The counters from which the soak begins; kept on the device for whoever resumes.
-        self.hold.note(held, promoted=True, counts=self.server.counts(self.model), health=self.health())
+        self.hold.note(held, promoted=True, counts=self.server.counts(self.model), health=self._health())
         return {"asked": asked}
 
     # ---- check ----
@@ -218,11 +229,11 @@ class RolloutDevice(object):
         result = {"requests": None, "errors": None}
         findings = []
         counts = self.server.counts(self.model)
-        if counts is not None and held.get("counts") is not None:
+        if counts is not None and held["counts"] is not None:
             findings, result["requests"], result["errors"] = judge.errors(held["counts"], counts, self.params["error_share"])
-        after = self.health()
-        if held.get("health"):
-            findings += judge.health(held["health"], after, parse_size(self.params["swap_growth"], "rollout_swap_growth"), self.params["max_celsius"])
+        after = self._health()
+        fell = judge.counts_fell(held["counts"] or {}, counts or {})
+        findings += judge.restarts(held["health"], after, fell) + self._against(held["health"], after)
         if findings:
             raise StepError("Version %d of %s was not well after the soak. %s" % (self.version, self.model, " ".join(findings)), **result)
         self._configure(self._entry("final"))
@@ -386,3 +397,4 @@ def _short(before, after):
         "celsius": max([zone["celsius"] for zone in after["thermal"] or ()] or [None], key=lambda value: value or 0),
         "over_current": after["over_current"], "throttling": after["throttling"],
     }
+        "server_bytes": [sum(server["resident_bytes"] for server in reading["servers"]) if reading["servers"] else None for reading in (before, after)],

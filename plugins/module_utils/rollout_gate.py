@@ -35,14 +35,20 @@ def latency(rounds, factor, slack_ms, budget_ms):
     return findings
 
 
-def health(before, after, swap_growth, max_celsius):
+def health(before, after, memory_growth, swap_growth, max_celsius):
     """Judge the device after the version was loaded, against itself before.
 
-    :param before, after: what ``Device.health()`` told.
+    :param before, after: what ``Device.health()`` told, and ``servers`` as Server.processes() does.
+    :param memory_growth: bytes that the servers may hold more than before, None for any.
     :param swap_growth: bytes of swap that loading may cost.
     :param max_celsius: degrees that no zone may pass; 0 for what the zone itself calls critical, less 5.
     """
     findings = []
+    if memory_growth is not None and before.get("servers") and after.get("servers"):
+        held = [sum(server["resident_bytes"] for server in reading["servers"]) for reading in (before, after)]
+        if held[1] - held[0] > memory_growth:
+            findings.append("The model server holds %s of memory more than before, allowed are %s (the size of the version's files times "
+                            "rollout_memory_factor, and rollout_memory_slack)." % (human(held[1] - held[0]), human(memory_growth)))
     used = [sum(area["used_bytes"] for area in reading["swap"] or ()) for reading in (before, after)]
     if used[1] - used[0] > swap_growth:
         findings.append("%s of swap came into use while it was loaded, allowed are %s (rollout_swap_growth)." % (human(used[1] - used[0]), human(swap_growth)))
@@ -61,6 +67,22 @@ def health(before, after, swap_growth, max_celsius):
     return findings
 
 
+def restarts(before, after, fell=False):
+    """Judge whether the servers are still the processes that they were.
+
+    :param before, after: as for :func:`health`.
+    :param fell: whether :func:`counts_fell`; it tells where the processes cannot be seen.
+    """
+    if before.get("servers") and after.get("servers"):
+        gone = [server["pid"] for server in before["servers"] if server["run"] not in [now["run"] for now in after["servers"]]]
+        words = " (process %s is gone)" % ", ".join(map(str, gone)) if gone else None
+    else:
+        words = " (it counts its requests from 0)" if fell else None
+    if words is None:
+        return []
+    return ["The model server was started again meanwhile%s: it crashed, or somebody restarted it. Look at its log." % words]
+
+
 def request_counts(text, model):
     """Return {status: requests} of a model from the server's metrics in Prometheus' form."""
     counts: typing.Dict[str, int] = {}
@@ -71,6 +93,11 @@ def request_counts(text, model):
     return counts
 
 
+def counts_fell(before, after):
+    """Whether the counters of a server began anew."""
+    return any(after.get(status, 0) < count for status, count in before.items())
+
+
 def errors(before, after, share):
     """Judge the server's counters over the soak.
 
@@ -78,8 +105,7 @@ def errors(before, after, share):
     :param share: part of the requests that may fail, from 0 to 1.
     :returns: (findings, requests, errors).
     """
-    restarted = any(after.get(status, 0) < count for status, count in before.items())
-    base = {} if restarted else before
+    base = {} if counts_fell(before, after) else before
     grown = {status: count - base.get(status, 0) for status, count in after.items()}
     failed = sum(count for status, count in grown.items() if status != "OK")
     total = sum(grown.values())

@@ -16,6 +16,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.process import log_
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_gate import request_counts
 from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RuntimeFailure, last_lines, reaching, redact
 from ansible_collections.tfleet.serving.plugins.module_utils.server_answers import unreachable
+from ansible_collections.tfleet.serving.plugins.module_utils.server_process import servers
 
 # With a latency budget `tfleet predict` asks at least six times; none is this long.
 NO_BUDGET_MS = 3600000
@@ -168,6 +169,11 @@ class Server(object):
     def log_lines(self):
         """Return the last lines that the servers wrote, without secrets; empty if they cannot be read."""
         if self.log.get("file"):
+    def processes(self):
+        """Return what server_process.servers() tells of them."""
+        ports = [int(address.rpartition(":")[2]) for address in self.addresses if address.rpartition(":")[2].isdigit()]
+        return servers(ports, self.log.get("containers", []), self.run_command)
+
             return redact(log_tail(self.log["file"]))
         if self.log.get("unit"):
             commands = [["journalctl", "--unit", self.log["unit"], "--lines", str(LOG_LINES), "--no-pager", "--output", "cat"]]

@@ -29,32 +29,56 @@ def test_without_a_budget_only_the_old_version_is_the_measure():
 
 
 # ---- health ----
-def reading(swap=0, celsius=50.0, over_current=None, throttling=None):
-    return {"memory": {"available_bytes": 1}, "swap": [{"used_bytes": swap}], "thermal": [{"zone": "CPU-therm", "celsius": celsius, "critical_celsius": 100.0}],
+def reading(swap=0, celsius=50.0, over_current=None, throttling=None, server=0, run="boot 12 99"):
+    return {"servers": [{"pid": 12, "run": run, "resident_bytes": server}],
+            "memory": {"available_bytes": 1}, "swap": [{"used_bytes": swap}], "thermal": [{"zone": "CPU-therm", "celsius": celsius, "critical_celsius": 100.0}],
             "over_current": over_current, "throttling": throttling}
 
 
 @pytest.mark.parametrize(("after", "words"), [
     (reading(swap=300 * MIB), "300 MiB of swap"), (reading(celsius=96.0), "96 degrees, allowed are 95"), (reading(over_current={"oc1": 3}), "gave out 2 time"),
     (reading(throttling=["kernel: throttled"]), "slowed down meanwhile: kernel: throttled"),
+    (reading(server=301 * MIB), "holds 301 MiB of memory more than before, allowed are 300 MiB"),
 ])
 def test_what_a_version_may_not_do_to_a_device(after, words):
-    (finding,) = gate.health(reading(over_current={"oc1": 1}), after, 256 * MIB, 0)
+    (finding,) = gate.health(reading(over_current={"oc1": 1}), after, 300 * MIB, 256 * MIB, 0)
     assert words in finding
 
 
 def test_what_was_so_before_is_not_the_versions_fault():
     before = reading(swap=MIB, over_current={"oc1": 7}, throttling=["kernel: throttled"])
-    assert gate.health(before, before, 0, 0) == []
+    assert gate.health(before, before, 0, 0, 0) == []
+
+
+def test_memory_is_not_judged_where_no_factor_bounds_it():
+    assert gate.health(reading(), reading(server=10 ** 12), None, 0, 0) == []
+
+
+@pytest.mark.parametrize(("before", "after", "fell", "words"), [
+    (reading(), reading(), False, None), (reading(), reading(run="boot 77 100"), False, "process 12 is gone"),
+    # What the processes tell is surer than the counters.
+    (reading(), reading(), True, None), (dict(reading(), servers=None), reading(), True, "counts its requests from 0"),
+    (dict(reading(), servers=None), reading(), False, None),
+])
+def test_a_server_that_was_started_again_speaks_against_a_version(before, after, fell, words):
+    found = gate.restarts(before, after, fell)
+    assert len(found) == (0 if words is None else 1)
+    assert words is None or words in found[0]
+
+
+def test_counters_that_fell_began_anew():
+    assert gate.counts_fell({"OK": 10}, {"OK": 9, "INTERNAL": 2})
+    assert gate.counts_fell({"OK": 10}, {})
+    assert not gate.counts_fell({"OK": 10}, {"OK": 10})
 
 
 def test_a_device_that_tells_nothing_has_nothing_against_it():
     silent = {"memory": None, "swap": None, "thermal": [], "over_current": None, "throttling": None}
-    assert gate.health(silent, silent, 0, 0) == []
+    assert gate.health(silent, silent, 0, 0, 0) == []
 
 
 def test_a_limit_of_ones_own_for_the_temperature():
-    assert len(gate.health(reading(), reading(celsius=71.0), 0, 70)) == 1
+    assert len(gate.health(reading(), reading(celsius=71.0), 0, 0, 70)) == 1
 
 
 # ---- counters ----
@@ -113,9 +137,9 @@ def test_a_device_is_held_by_one_rollout_and_remembers_what_it_was(tmp_path):
     assert hold.take("a", "me@here", 2, {"labels": {"stable": 2}})["before"] == {"labels": {"stable": 1}}
     with pytest.raises(ModuleError, match=r"held by the rollout a to version 2, begun by me@here .*rollout_resume=a.*rollout_supersede=a"):
         hold.take("b", "you@there", 3, {})
-    second = hold.take("b", "you@there", 3, {"labels": {"stable": 2}}, supersede="a")
+    second = hold.take("b", "you@there", 3, {"labels": {"stable": 2}}, supersede=["a"])
     assert (second["before"], second["brought"]) == ({"labels": {"stable": 1}}, [2, 3])
-    third = hold.take("c", "you@there", 4, {"labels": {"stable": 3}}, supersede="b")
+    third = hold.take("c", "you@there", 4, {"labels": {"stable": 3}}, supersede=["b"])
     assert (third["before"], third["brought"]) == ({"labels": {"stable": 1}}, [2, 3, 4])
     hold.remove()
     assert hold.read() is None
