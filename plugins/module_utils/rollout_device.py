@@ -100,11 +100,13 @@ class RolloutDevice(object):
         health = self._health()
         served = [place.get(PROVEN_LABEL) for place in (labels, held["before"]["labels"])] + sorted(seen["available"], reverse=True)
         old = next((version for version in served if version not in (None, self.version)), None)
-        exchange = self._needs_exchange(seen, old)
+        # One that a run was killed in goes on: the old version may be gone already, and there is no more room than there was.
+        begun = held.get("exchanging", False)
+        exchange = begun or self._needs_exchange(seen, old)
         # The policy comes before the version: a server that takes the newest by number would unload what the labels point to as soon as it finds another.
-        if exchange:
+        if exchange and not begun:
             self._configure(self._entry("kept"))
-        elif self.version not in seen["available"]:
+        elif not exchange and self.version not in seen["available"]:
             self._configure(self._entry("bridge"))
         self._put_in_place()
         if exchange:
@@ -131,15 +133,13 @@ class RolloutDevice(object):
     def _exchange(self, held, health):
         """The new version instead of the old one: the label comes back as soon as the new one is proven, or the old one is."""
         begin = time.time()
-        # A rollback must know that there is no room for both.
+        seen = self.params["seen"]
+        labels = seen["labels"].get(self.model, {})
+        # Whoever comes after a kill must know that there is no room for both.
         self.hold.note(held, exchanging=True)
         try:
-            self._configure(self._entry("alone"))
-            try:
-                self.server.wait(self.model, self.version, self.params["exchange_seconds"])
-            except RuntimeFailure as failure:
-                raise StepError("Version %d was not AVAILABLE within the %d seconds that this device may be without the model (rollout_exchange_seconds): %s"
-                                % (self.version, self.params["exchange_seconds"], failure)) from failure
+            if self.version not in seen["available"] or any(labels.get(label) != self.version for label in self._moved()):
+                self._alone()
             measured = self._measure(None, health)
             self._configure(self._entry("moved"))
         except ModuleError:
@@ -147,6 +147,14 @@ class RolloutDevice(object):
             raise
         self.hold.note(held, exchanged=True)
         return dict(measured, interruption_seconds=round(time.time() - begin, 1))
+
+    def _alone(self):
+        self._configure(self._entry("alone"))
+        try:
+            self.server.wait(self.model, self.version, self.params["exchange_seconds"])
+        except RuntimeFailure as failure:
+            raise StepError("Version %d was not AVAILABLE within the %d seconds that this device may be without the model (rollout_exchange_seconds): %s"
+                            % (self.version, self.params["exchange_seconds"], failure)) from failure
 
     def _wait(self, version):
         try:
@@ -179,14 +187,6 @@ class RolloutDevice(object):
             raise StepError("Version %d of %s does not pass. %s" % (self.version, self.model, " ".join(findings)), **measured)
         return measured
 
-    def _ask(self, what, golden, **target):
-        try:
-            answer = self.server.ask(self.model, golden, **target)
-        except RuntimeFailure as failure:
-            raise StepError("Wrong or no answer by %s: %s" % (what, failure)) from failure
-        if answer["version"] != self.version:
-            raise StepError("By %s version %d answered, not version %d." % (what, answer["version"], self.version))
-        return answer
     def _health(self):
         return dict(self.health(), servers=self.server.processes())
 
@@ -212,6 +212,8 @@ class RolloutDevice(object):
             self._configure(self._entry("stable"))
         asked = {}
         for label in self._moved():
+        if held.get("exchanging") and not held.get("exchanged"):
+            raise StepError("The gate of this device was killed within its exchange, and did not end it: nothing has proven version %d here." % self.version)
             asked[label] = self._ask("the label %s" % label, golden, label=label)["p50"]
         # The counters from which the soak begins; kept on the device for whoever resumes.
         self.hold.note(held, promoted=True, counts=self.server.counts(self.model), health=self._health())

@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 
@@ -22,9 +24,9 @@ POLICY = "latest { num_versions: 2 }"
 class Device:
     """A device that serves version 1 of digits, and the steps that bring version 2 to it."""
 
-    def __init__(self, root, runtime, run_module):
+    def __init__(self, root, runtime, run_module, collections_path):
         self.base, self.config = root / "digits", root / "model.config"
-        self.run_module, self.runtime, self.root = run_module, runtime, root
+        self.run_module, self.runtime, self.root, self.collections_path = run_module, runtime, root, collections_path
         serving_tools.deploy(runtime, self.base, 1)
         (self.base / ".golden/1").mkdir(parents=True)
         shutil.copy(serving_tools.GOLDEN % 1, self.base / ".golden/1/golden.npz")
@@ -46,6 +48,21 @@ class Device:
         return with_entry(text, "digits", serving(entry_of(text, "digits"), versions)) if versions else text
 
     def step(self, name, version=2, **more):
+        return self.run_module("rollout_host", **self.parameters(name, version, **more))
+
+    def killed(self, name, when, **more):
+        """A step that is killed as soon as `when` says so."""
+        arguments = self.root / "killed.json"
+        arguments.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": self.parameters(name, 2, **more)}))
+        process = subprocess.Popen([sys.executable, os.path.join(serving_tools.ROOT, "plugins", "modules", "rollout_host.py"), str(arguments)],
+                                   env=dict(os.environ, PYTHONPATH=self.collections_path), stdout=subprocess.PIPE)
+        while not when():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+
+    def parameters(self, name, version, **more):
         release = open_release(self.release(version))
         manifest = hashlib.sha256(release.content).hexdigest()
         release.close()
@@ -62,21 +79,25 @@ class Device:
     def release(self, version):
         return serving_tools.release(self.runtime, version, min(version, 2))
 
-    def gate(self, version=2, **more):
+    def looked(self, version=2, **more):
         seen = self.step("look", version, **more)
         assert not seen.get("failed"), seen
-        return self.step("gate", version, seen=seen, src=self.release(version), arrived={"golden.npz": self.golden}, **more)
+        return dict(more, seen=seen, src=self.release(version), arrived={"golden.npz": self.golden})
 
-    def asks(self, label):
-        return self.run_module("grpc_predict", runtime=self.runtime, address=self.address, model="digits", label=label, golden=serving_tools.GOLDEN % 1)
+    def gate(self, version=2, **more):
+        return self.step("gate", version, **self.looked(version, **more))
+
+    def asks(self, **target):
+        golden = serving_tools.GOLDEN % target.get("version", 1)
+        return self.run_module("grpc_predict", runtime=self.runtime, address=self.address, model="digits", golden=golden, **target)
 
     def labels(self):
         return json.loads((self.base / ".rollout.json").read_text())["before"]["labels"] if (self.base / ".rollout.json").exists() else None
 
 
 @pytest.fixture
-def device(tmp_path, tfleet_runtime, run_module):
-    made = Device(tmp_path, tfleet_runtime, run_module)
+def device(tmp_path, tfleet_runtime, run_module, collections_path):
+    made = Device(tmp_path, tfleet_runtime, run_module, collections_path)
     with serving_tools.server(tfleet_runtime, tmp_path, made.config) as address:
         made.address = address
         yield made
@@ -93,6 +114,7 @@ def test_a_version_goes_through_all_steps_and_each_can_be_done_again(device):
         assert gate["changed"] is not again
         assert gate["old"] == 1
         assert len(gate["rounds"]) == 1
+        assert all(size > 1024 ** 2 for size in gate["health"]["server_bytes"])
         # What the device was before the first time.
         assert device.labels() == LABELS
     # The other model is rolled out at the same time.
@@ -114,7 +136,6 @@ def test_a_version_goes_through_all_steps_and_each_can_be_done_again(device):
         back = device.step("rollback", reason="another host failed")
         assert (back.get("failed", False), back["changed"]) == (False, not again), back
     assert device.config.read_text() == before
-        assert all(size > 1024 ** 2 for size in gate["health"]["server_bytes"])
     assert "another host failed" in json.loads((device.base / ".aside/2.json").read_text())["reason"]
     assert not (device.base / "2").exists()
 
@@ -151,7 +172,7 @@ def test_a_failed_rollout_that_took_over_another_goes_back_to_before_both(device
     # Version 1 made room for version 3, and two of the three are loaded by the policy.
     back = device.step("rollback", 3, **more)
     assert (back.get("failed", False), back["returned_to"]) == (False, 1), back
-    assert device.asks("stable")["version"] == device.asks("canary")["version"] == 1
+    assert device.asks(label="stable")["version"] == device.asks(label="canary")["version"] == 1
     assert device.config.read_text() == before
     assert sorted(path.name for path in device.base.iterdir() if path.name.isdigit()) == ["1"]
     assert {name.name for name in (device.base / ".aside").iterdir()} == {"2", "2.json", "3", "3.json"}
@@ -161,8 +182,7 @@ def test_a_failed_rollout_that_took_over_another_goes_back_to_before_both(device
 def test_a_rollback_waits_for_a_step_that_was_given_up(device):
     before = device.config.read_text()
     # The controller gave the gate up, and it goes on here.
-    gate = threading.Thread(target=device.step, args=("gate",), kwargs={
-        "seen": seen, "src": device.release(2), "arrived": {"golden.npz": device.golden}})
+    gate = threading.Thread(target=device.step, args=("gate",), kwargs=device.looked())
     gate.start()
     while not (device.base / ".rollout.json").exists():
         time.sleep(0.01)
@@ -174,8 +194,31 @@ def test_a_rollback_waits_for_a_step_that_was_given_up(device):
 
 
 @pytest.fixture
-def unserved(tmp_path, tfleet_runtime, run_module):
-    made = Device(tmp_path, tfleet_runtime, run_module)
+def unserved(tmp_path, tfleet_runtime, run_module, collections_path):
+    made = Device(tmp_path, tfleet_runtime, run_module, collections_path)
+def test_an_exchange_that_was_killed_goes_on_as_one(device, tmp_path):
+    before = device.config.read_text()
+    (tmp_path / "meminfo").write_text("MemTotal: 4 kB\nMemAvailable: 1 kB\n")
+    small = {"roots": {"proc": str(tmp_path)}, "release_bytes": 10 ** 6, "policy": {"latest": {"num_versions": 1}},
+             "settings": {"rollout_rounds": 1, "rollout_exchange_seconds": 30}}
+    # The old version is gone, and nothing points to the new one yet, which is asked without end.
+    device.killed("gate", lambda: "canary" not in device.config.read_text() and not device.asks(version=2).get("failed"),
+                  **device.looked(**dict(small, settings=dict(small["settings"], rollout_rounds=100))))
+    assert device.step("look")["available"] == [2]
+    promote = device.step("promote", **small)
+    assert "killed within its exchange" in promote["msg"]
+    gate = device.gate(**small)
+    assert not gate.get("failed"), gate
+    look = device.step("look")
+    assert (look["available"], look["labels"]["digits"]) == ([2], {"canary": 2, "stable": 2})
+    # One that was killed right after that takes the labels from nobody.
+    again = device.gate(**small)
+    assert (again.get("failed", False), again["changed"]) == (False, False), again
+    assert not device.step("promote", **small).get("failed")
+    assert device.step("rollback")["answers"] == {"canary": 1, "stable": 1}
+    assert device.config.read_text() == before
+
+
     made.address = "127.0.0.1:%d" % serving_tools.free_port()
     return made
 
