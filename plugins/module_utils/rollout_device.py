@@ -168,7 +168,7 @@ class RolloutDevice(object):
         if golden is None:
             raise StepError("There are no golden answers of version %d of %s, so nothing would prove it. Name them in tfleet_models (golden:), or run "
                             "playbooks/deploy.yml, which asks for none." % (self.version, self.model))
-        rounds, notes, worst = [], [], None
+        rounds, notes, answer = [], [], {}
         for _turn in range(self.params["rounds"]):
             reference = None
             if old_golden is not None and old != self.version:
@@ -178,11 +178,11 @@ class RolloutDevice(object):
                     notes.append("Version %d, which is served now, did not answer as recorded: %s" % (old, failure))
             answer = self._ask("version %d" % self.version, golden, version=self.version)
             rounds.append((reference, answer["p50"]))
-            worst = answer["worst_error"]
         findings = judge.latency(rounds, self.params["latency_factor"], self.params["latency_slack_ms"], self.params["latency_budget_ms"])
-        after = self.health()
-        findings += judge.health(before, after, parse_size(self.params["swap_growth"], "rollout_swap_growth"), self.params["max_celsius"])
-        measured = {"old": old, "rounds": rounds, "worst_error": worst, "notes": notes[:1], "health": _short(before, after)}
+        after = self._health()
+        findings += judge.restarts(before, after) + self._against(before, after)
+        measured = {"old": old, "rounds": rounds, "worst_error": answer["worst_error"], "samples": answer["samples"], "notes": notes[:1],
+                    "health": _short(before, after)}
         if findings:
             raise StepError("Version %d of %s does not pass. %s" % (self.version, self.model, " ".join(findings)), **measured)
         return measured
@@ -198,12 +198,22 @@ class RolloutDevice(object):
             memory += parse_size(self.params["memory_slack"], "rollout_memory_slack")
         return judge.health(before, after, memory, parse_size(self.params["swap_growth"], "rollout_swap_growth"), self.params["max_celsius"])
 
+    def _ask(self, what, golden, **target):
+        try:
+            answer = self.server.ask(self.model, golden, **target)
+        except RuntimeFailure as failure:
+            raise StepError("Wrong or no answer by %s: %s" % (what, failure), samples=failure.result.get("samples", [])) from failure
+        if answer["version"] != self.version:
+            raise StepError("By %s version %d answered, not version %d." % (what, answer["version"], self.version))
+        return answer
 
     # ---- promote ----
     def promote(self):
         """Move the label canary, and when it answers, all others. A label can only point to what is loaded, so these are two steps."""
         held = self._own_hold()
         golden = self._golden(self.version)
+        if held.get("exchanging") and not held.get("exchanged"):
+            raise StepError("The gate of this device was killed within its exchange, and did not end it: nothing has proven version %d here." % self.version)
         # After an exchange they have moved, and the old version has no room beside the new one.
         if not held.get("exchanged"):
             if FIRST_LABEL in self._moved():
@@ -212,8 +222,6 @@ class RolloutDevice(object):
             self._configure(self._entry("stable"))
         asked = {}
         for label in self._moved():
-        if held.get("exchanging") and not held.get("exchanged"):
-            raise StepError("The gate of this device was killed within its exchange, and did not end it: nothing has proven version %d here." % self.version)
             asked[label] = self._ask("the label %s" % label, golden, label=label)["p50"]
         # The counters from which the soak begins; kept on the device for whoever resumes.
         self.hold.note(held, promoted=True, counts=self.server.counts(self.model), health=self._health())
@@ -395,8 +403,8 @@ def _short(before, after):
     memory = [(reading["memory"] or {}).get("available_bytes") for reading in (before, after)]
     return {
         "available_bytes": memory,
+        "server_bytes": [sum(server["resident_bytes"] for server in reading["servers"]) if reading["servers"] else None for reading in (before, after)],
         "swap_used_bytes": [sum(area["used_bytes"] for area in reading["swap"] or ()) for reading in (before, after)],
         "celsius": max([zone["celsius"] for zone in after["thermal"] or ()] or [None], key=lambda value: value or 0),
         "over_current": after["over_current"], "throttling": after["throttling"],
     }
-        "server_bytes": [sum(server["resident_bytes"] for server in reading["servers"]) if reading["servers"] else None for reading in (before, after)],

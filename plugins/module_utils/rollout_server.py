@@ -135,7 +135,10 @@ class Server(object):
 
     # ---- answers ----
     def ask(self, model, golden, version=None, label=None, timeout=60):
-        """Ask every server for its golden answers; returns {"version", "p50" (ms, the slowest server's), "worst_error", "requests"}.
+        """Ask every server for its golden answers; returns {"version", "p50" (ms, the slowest server's), "worst_error", "samples"}.
+
+        ``samples`` are at most 3 of the examples, in a few KB: {"input": name, "output": {name of an output: values}, "expected": the same}. An older runtime
+        tells none.
 
         :raises RuntimeFailure: no answer, or a wrong one.
         """
@@ -146,7 +149,8 @@ class Server(object):
             needs = reaching(address)
             needs["reads"] = [golden] + needs.get("reads", [])
             answer = self.runtime.run("predict", args, **needs)
-            mine = {"version": int(answer["version"]), "p50": answer["latency_ms"]["p50"], "worst_error": answer["worst_error"], "requests": answer["requests"]}
+            mine = {"version": int(answer["version"]), "p50": answer["latency_ms"]["p50"], "worst_error": answer["worst_error"],
+                    "samples": answer.get("samples", [])}
             if result is None or mine["p50"] > result["p50"]:
                 result = mine
         return result
@@ -165,15 +169,15 @@ class Server(object):
                 total[status] = total.get(status, 0) + count
         return total if self.metrics else None
 
-    # ---- log ----
-    def log_lines(self):
-        """Return the last lines that the servers wrote, without secrets; empty if they cannot be read."""
-        if self.log.get("file"):
     def processes(self):
         """Return what server_process.servers() tells of them."""
         ports = [int(address.rpartition(":")[2]) for address in self.addresses if address.rpartition(":")[2].isdigit()]
         return servers(ports, self.log.get("containers", []), self.run_command)
 
+    # ---- log ----
+    def log_lines(self):
+        """Return the last lines that the servers wrote, without secrets; empty if they cannot be read."""
+        if self.log.get("file"):
             return redact(log_tail(self.log["file"]))
         if self.log.get("unit"):
             commands = [["journalctl", "--unit", self.log["unit"], "--lines", str(LOG_LINES), "--no-pager", "--output", "cat"]]

@@ -154,6 +154,9 @@ def test_a_version_that_does_not_pass_leaves_the_device_as_it_was(device):
     gate = device.gate()
     assert gate["failed"]
     assert "differ from" in gate["msg"]
+    # What it said, and what it should have: drawn in the report.
+    assert [len(side["scores"][0]) for sample in gate["samples"] for side in (sample["output"], sample["expected"])] == [10] * 6
+    assert len(json.dumps(gate["samples"])) < 8192
     # It takes back what the device holds; the inventory may declare another version by now.
     back = device.step("rollback", 7)
     assert (back["returned_to"], back["version"]) == (1, 2)
@@ -193,9 +196,6 @@ def test_a_rollback_waits_for_a_step_that_was_given_up(device):
     assert device.labels() is None
 
 
-@pytest.fixture
-def unserved(tmp_path, tfleet_runtime, run_module, collections_path):
-    made = Device(tmp_path, tfleet_runtime, run_module, collections_path)
 def test_an_exchange_that_was_killed_goes_on_as_one(device, tmp_path):
     before = device.config.read_text()
     (tmp_path / "meminfo").write_text("MemTotal: 4 kB\nMemAvailable: 1 kB\n")
@@ -219,6 +219,9 @@ def test_an_exchange_that_was_killed_goes_on_as_one(device, tmp_path):
     assert device.config.read_text() == before
 
 
+@pytest.fixture
+def unserved(tmp_path, tfleet_runtime, run_module, collections_path):
+    made = Device(tmp_path, tfleet_runtime, run_module, collections_path)
     made.address = "127.0.0.1:%d" % serving_tools.free_port()
     return made
 

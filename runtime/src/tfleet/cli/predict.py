@@ -50,7 +50,7 @@ _Request = NamedTuple(
 def run(args: argparse.Namespace) -> Dict[str, Any]:
     """Returns the dict of the CLI contract; `ok` is false with `msg` for a wrong answer, version or latency."""
     from tfleet import client
-    from tfleet.client import results
+    from tfleet.client import results, samples
 
     golden = asking.golden_of(args)
     labels = asking.labels_of(args, golden)
@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
         signature = asking.signature_of(args, golden)
         answers, latencies = _send(args, server, requests, signature)
     first = answers[0]
+    recorded = [(request.name, answer.outputs, request.expected) for request, answer in zip(requests, answers) if request.expected is not None]
     if model is not None:
         answers = [pictures.decoded(model, request.prepared, answer) for request, answer in zip(requests, answers)]
         labels = model.labels
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
         "worst_error": None,
         "outputs": results.short(first.outputs),
         "predictions": _predictions(args, requests, answers, labels),
+        "samples": samples.shortened(recorded),
         "picture": None,
     }
     if args.annotate:
