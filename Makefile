@@ -57,8 +57,8 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 
 ##@ Test
 # Two at a time, the longest first.
-SUITES := molecule:1500$(MORE_SUITES) unit:900 test-demo:720 conformance:720 test-conversion:300 due-benchmark:240 due-networks:180 due-tftrt:360 test-legacy:540 faults:300 sanity:180 lint:240 test-browser:150 test-monitoring:120
-.PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-benchmark test-networks molecule faults test-legacy test-browser test-monitoring test-tftrt test-hardware test-arm64 collection docs bench
+SUITES := molecule:1500$(MORE_SUITES) unit:900 test-demo:720 conformance:720 test-conversion:300 due-benchmark:240 due-networks:180 due-tftrt:360 test-legacy:540 faults:300 test-guides:180 sanity:180 lint:240 test-browser:150 test-monitoring:120
+.PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-benchmark test-networks molecule faults test-legacy test-guides test-browser test-monitoring test-tftrt test-hardware test-arm64 collection docs bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
 
@@ -123,6 +123,9 @@ molecule: setup-test ## The roles on real systemd hosts in Docker
 # One step of the default scenario while working on a role, as molecule-converge or molecule-verify.
 molecule-%: setup-test
 	molecule $*
+
+test-guides: setup-test ## Every command of the guides: run, or proven by what its mark names, or at least understood by its program
+	pytest tests/guides
 
 faults: setup-test ## What goes wrong with the server: bad models, kills, floods of nonsense; results in build/faults.json
 	pytest tests/faults --ignore tests/faults/rollout

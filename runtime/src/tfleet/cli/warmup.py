@@ -35,9 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Dict[str, Any]:
     """Returns path, file, changed, requests, records, batch_sizes, bytes, checked."""
     from tfleet.convert import framework, warmup
+    from tfleet.errors import TfleetError
 
     framework.load()
     path = os.path.abspath(os.path.expanduser(args.path))
+    if not os.path.isdir(path):
+        raise TfleetError("There is no folder `%s`. Copy the SavedModel to this host first, or correct the path." % path)
     tags = [tag.strip() for tag in args.tags.split(",") if tag.strip()]
     model = warmup.metadata(path, tags)
     logs = _logs(args, model)

@@ -204,6 +204,10 @@ def test_refusals(model, tmp_path, tfleet, arguments, message):
     assert not os.path.exists(os.path.join(model, FILE))
 
 
+def test_a_folder_that_is_not_there(tmp_path, tfleet):
+    assert "There is no folder" in tfleet(str(tmp_path / "nothing"), "--input", "x=[[1, 2]]")["msg"]
+
+
 def test_a_released_version_is_left_alone(model, tfleet):
     with open(os.path.join(model, "manifest.json"), "w") as manifest:
         manifest.write("{}")
