@@ -43,7 +43,7 @@ class Access(object):
         """A name for the log. Raises RefusedError."""
         if self._open:
             # A name that somebody else's DNS has pointed to 127.0.0.1 would let any web page read the answers.
-            if not is_loopback(urlsplit("//" + request.host).hostname or ""):
+            if not is_loopback(_split("//" + request.host)[0]):
                 raise RefusedError(403, "forbidden", "This gateway has no authentication and answers on this machine only, at http://127.0.0.1.")
             return "-"
         if self._header and self._trusted(request.remote_addr or ""):
@@ -62,7 +62,7 @@ class Access(object):
         """Raises RefusedError for a request that a page of another site has made in somebody's browser."""
         site = request.headers.get("Sec-Fetch-Site")
         origin = request.headers.get("Origin")
-        foreign = site not in ("same-origin", "none") if site else bool(origin) and urlsplit(origin).netloc != request.host
+        foreign = site not in ("same-origin", "none") if site else bool(origin) and _split(origin)[1] != request.host
         if foreign:
             raise RefusedError(403, "forbidden", "This request came from a page of another site.")
 
@@ -106,6 +106,15 @@ class Tokens(object):
 
 def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def _split(url: str) -> Tuple[str, str]:
+    """The host of a URL, without and with its port; empty if it is none."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname or "", parts.netloc
+    except ValueError:
+        return "", ""
 
 
 def _parsed(address: str) -> Optional[Any]:

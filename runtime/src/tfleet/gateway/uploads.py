@@ -18,6 +18,8 @@ _OTHERS = (
     (b"PK\x03\x04", "a ZIP archive or an office document"),
 )
 _ORIENTATION = 0x0112  # EXIF's tag
+_SCAN, _SCANS = b"\xff\xda", 100
+"""A progressive JPEG has about ten scans, each of which costs a pass over the whole picture; thousands fit into a small file."""
 
 Upload = NamedTuple(
     "Upload",
@@ -35,6 +37,8 @@ def read(content: bytes, pixels: int, longest_side: int) -> Upload:
     from PIL import Image, ImageOps
 
     kind = _kind(content)
+    if kind == "JPEG" and content.count(_SCAN) > _SCANS:
+        raise RefusedError(422, "damaged", "The picture is put together in a way that takes too long to decode. Save it anew, and send that.")
     try:
         picture = Image.open(io.BytesIO(content), formats=[kind])
         _require_size(picture, pixels)

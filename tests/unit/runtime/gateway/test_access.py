@@ -63,14 +63,17 @@ def test_the_address_of_a_client_is_what_trusted_proxies_say(gateway, peer, forw
     assert caplog.messages[-1].split()[0] == client
 
 
-@pytest.mark.parametrize("host, status", [("localhost", 200), ("127.0.0.1:8502", 200), ("[::1]:8502", 200), ("rebound.example", 403)])
+HOSTS = [("localhost", 200), ("127.0.0.1:8502", 200), ("[::1]:8502", 200), ("rebound.example", 403), ("[", 403), ("[::1", 403)]
+
+
+@pytest.mark.parametrize("host, status", HOSTS)
 def test_a_name_that_was_pointed_to_this_machine_reads_nothing(gateway, host, status):
     assert gateway().get("/api/v1/models", headers={"Host": host}).status_code == status
 
 
 @pytest.mark.parametrize("headers, status", [
     ({"Sec-Fetch-Site": "cross-site"}, 403), ({"Sec-Fetch-Site": "same-site"}, 403), ({"Sec-Fetch-Site": "same-origin"}, 200),
-    ({"Origin": "https://evil.example"}, 403), ({"Origin": "null"}, 403), ({"Origin": "http://localhost"}, 200), ({}, 200),
+    ({"Origin": "https://evil.example"}, 403), ({"Origin": "null"}, 403), ({"Origin": "http://["}, 403), ({"Origin": "http://localhost"}, 200), ({}, 200),
 ])  # fmt: skip
 def test_pages_of_other_sites_ask_nothing(gateway, predict, headers, status):
     assert predict(gateway(), headers=headers).status_code == status

@@ -70,6 +70,14 @@ def test_a_bomb_is_not_decoded(monkeypatch):
     assert refusal(bomb(30000, 30000)) == (422, "too_many_pixels")
 
 
+def test_a_jpeg_of_thousands_of_scans_is_not_decoded():
+    content = picture("JPEG", (64, 64), progressive=True)
+    assert 1 < content.count(b"\xff\xda") < 20 and uploads.read(content, LIMIT, SIDE).width == 64
+    last = content[content.rindex(b"\xff\xda"):-2]
+    assert uploads.read(content[:-2] + 20 * last + content[-2:], LIMIT, SIDE).width == 64
+    assert refusal(content[:-2] + 5000 * last + content[-2:]) == (422, "damaged")
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 def test_a_damaged_file_is_refused_wherever_it_ends(form):
     whole = picture(form, (64, 64))
