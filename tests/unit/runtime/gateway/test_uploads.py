@@ -39,6 +39,17 @@ def test_three_formats_are_taken(form, mode):
     assert found.content == (None if form == "WEBP" else content)
 
 
+def test_several_pictures_in_one_file_are_the_first_one():
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(buffer, "MPO", save_all=True, append_images=[Image.new("RGB", (400, 300))])  # as some phones do
+    assert uploads.read(buffer.getvalue(), LIMIT, SIDE).picture.size == (40, 30)
+    for form in ("PNG", "WEBP"):
+        buffer = io.BytesIO()
+        Image.new("RGB", (40, 30), "red").save(buffer, form, save_all=True, append_images=[Image.new("RGB", (40, 30))] * 50, duration=10)
+        red, _, blue = uploads.read(buffer.getvalue(), LIMIT, SIDE).picture.convert("RGB").getpixel((5, 5))
+        assert red > 200 and blue < 50
+
+
 @pytest.mark.parametrize("content, said", [
     (b"", "no picture in the request"), (b"hello", "no picture"), (picture("GIF"), "a GIF file"), (picture("BMP"), "a BMP file"),
     (picture("TIFF"), "a TIFF file"), (b"%PDF-1.7", "a PDF"), (b"<svg xmlns='x'/>", "an SVG"), (b"\0\0\0\x18ftypheic", "a HEIC"), (b"%!PS-Adobe", "no picture"),
