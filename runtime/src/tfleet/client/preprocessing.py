@@ -54,7 +54,7 @@ def pixels(picture: Any, shape: List[int], dtype: np.dtype, how: Preprocessing, 
     if channels not in _MODES:
         raise TfleetError("%s takes %d channels, which no picture has." % (what, channels))
     height, width = _size(shape, how, what)
-    fitted = picture.convert(_MODES[channels])
+    fitted = picture if picture.mode == _MODES[channels] else picture.convert(_MODES[channels])  # which would copy it
     placement = whole(height if height > 0 else fitted.height, width if width > 0 else fitted.width)
     if how.fit == LETTERBOX:
         if min(height, width) <= 0:
@@ -100,7 +100,7 @@ def _scaled(array: np.ndarray, dtype: np.dtype, how: Preprocessing, what: str) -
     if dtype.kind != "f":
         if how.mean or how.std:
             raise TfleetError("%s takes whole numbers (%s): mean and std are for floats." % (what, dtype.name))
-        return array.astype(dtype)
+        return array.astype(dtype, copy=False)
     low, high = how.values
     numbers = array.astype(dtype)
     if (low, high) == (0.0, 1.0):
