@@ -59,7 +59,7 @@ def _boxes(side: Dict[str, Any]) -> Optional[List[Dict[str, Any]]]:
         if score >= LOWEST_SCORE:
             # As shares of the sides: ymin, xmin, ymax, xmax.
             top, left, bottom, right = (min(1.0, max(0.0, float(edge))) for edge in box)
-            text = "%s %.2f" % (int(_at(classes, index)), score) if classes else "%.2f" % score
+            text = "%.0f %.2f" % (_at(classes, index), score) if classes else "%.2f" % score
             found.append({"x": left, "y": top, "width": max(0.0, right - left), "height": max(0.0, bottom - top), "text": text})
     return found[:MOST_BOXES]
 

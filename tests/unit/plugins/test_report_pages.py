@@ -1,13 +1,17 @@
 """The pages of rollouts and of the fleet: what they draw and say, whatever names and messages the hosts come up with."""
 
 import html.parser
+import json
 
+import numpy
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils.fleet_status import fleet_status
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import trend
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_samples import drawn
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_state import State
 from ansible_collections.tfleet.serving.tests import report_pages as pages
+
+from tfleet.client.samples import shortened
 
 HOSTILE = """</title></text></pre><script>alert(1)</script><img src=x onerror="alert(1)">'"&amp;"""
 # Braces in a ledger are text; in an inventory, which is trusted, they are Ansible's.
@@ -88,6 +92,16 @@ def test_objects_are_boxes_inside_the_picture():
 def test_anything_else_is_a_table_of_numbers(output):
     drawing = drawn({"input": "x", "output": output, "expected": {"y": [1.0, 3.0]}})
     assert (drawing["kind"], [row["expected"] for row in drawing["rows"]]) == ("numbers", ["1", "3"])
+
+
+@pytest.mark.parametrize(("model", "version", "kind"), [("digits", 2, "bars"), ("digits_detector", 1, "boxes")])
+def test_what_the_runtime_keeps_of_the_demo_models_can_be_drawn(model, version, kind):
+    golden = numpy.load(str(pages.CHECKOUT / ("models/%s/%d/golden.npz" % (model, version))))
+    outputs = {alias.split("/")[2]: golden[alias] for alias in golden.files if alias.startswith("0/outputs/")}
+    (sample,) = shortened([("0", outputs, outputs)])
+    drawing = drawn(json.loads(json.dumps(sample)))
+    assert drawing["kind"] == kind
+    assert drawing.get("rows") or drawing["output"] == drawing["expected"] != []
 
 
 # ---- the fleet ----
