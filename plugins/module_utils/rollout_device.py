@@ -192,10 +192,10 @@ class RolloutDevice(object):
 
     def _against(self, before, after):
         """Findings of what the version did to the device."""
-        memory = None
-        if self.params["memory_factor"]:
-            memory = judge.memory_needed(self.params["release_bytes"], self.params["memory_factor"])
-            memory += parse_size(self.params["memory_slack"], "rollout_memory_slack")
+        total, memory = (after["memory"] or {}).get("total_bytes"), None
+        if total:
+            memory = max(parse_size(self.params["memory_growth"], "rollout_memory_growth", total),
+                         judge.memory_needed(self.params["release_bytes"], self.params["memory_factor"]))
         return judge.health(before, after, memory, parse_size(self.params["swap_growth"], "rollout_swap_growth"), self.params["max_celsius"])
 
     def _ask(self, what, golden, **target):

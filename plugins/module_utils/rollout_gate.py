@@ -47,8 +47,8 @@ def health(before, after, memory_growth, swap_growth, max_celsius):
     if memory_growth is not None and before.get("servers") and after.get("servers"):
         held = [sum(server["resident_bytes"] for server in reading["servers"]) for reading in (before, after)]
         if held[1] - held[0] > memory_growth:
-            findings.append("The model server holds %s of memory more than before, allowed are %s (the size of the version's files times "
-                            "rollout_memory_factor, and rollout_memory_slack)." % (human(held[1] - held[0]), human(memory_growth)))
+            findings.append("The model server holds %s of memory more than before, allowed are %s (rollout_memory_growth, or the size of "
+                            "the version's files times rollout_memory_factor if that is more)." % (human(held[1] - held[0]), human(memory_growth)))
     used = [sum(area["used_bytes"] for area in reading["swap"] or ()) for reading in (before, after)]
     if used[1] - used[0] > swap_growth:
         findings.append("%s of swap came into use while it was loaded, allowed are %s (rollout_swap_growth)." % (human(used[1] - used[0]), human(swap_growth)))

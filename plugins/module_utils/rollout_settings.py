@@ -32,7 +32,7 @@ DEFAULTS: Dict[str, Any] = OrderedDict([
     ("rollout_latency_slack_ms", 20),
     ("rollout_error_share", 0.01),
     ("rollout_memory_factor", 2.0),
-    ("rollout_memory_slack", "256M"),
+    ("rollout_memory_growth", "25%"),
     ("rollout_exchange_seconds", 0),
     ("rollout_swap_growth", "256M"),
     ("rollout_max_celsius", 0),
@@ -69,9 +69,9 @@ def settings(variables: Mapping[str, Any]) -> Dict[str, Any]:
     result["rollout_rollback"] = _one_of("rollout_rollback", result["rollout_rollback"], POLICIES)
     result["rollout_approval"] = _one_of("rollout_approval", result["rollout_approval"], APPROVALS)
     within_hours(result["rollout_hours"], 0)
-    for name in ("rollout_memory_slack", "rollout_swap_growth"):
+    for name, whole in (("rollout_memory_growth", 2 ** 40), ("rollout_swap_growth", None)):
         result[name] = str(result[name])
-        parse_size(result[name], name)
+        parse_size(result[name], name, whole)
     if isinstance(result["rollout_waves"], (str, int)):
         result["rollout_waves"] = [result["rollout_waves"]]
     return result
@@ -138,5 +138,5 @@ def root_of(work_dir: str) -> str:
 def device_settings(checked: Dict[str, Any]) -> Dict[str, Any]:
     """Return those settings that the steps on a device need, without their prefix; a default where one is not given."""
     names = ("rollout_load_seconds", "rollout_step_seconds", "rollout_rounds", "rollout_latency_factor", "rollout_latency_slack_ms", "rollout_error_share",
-             "rollout_memory_factor", "rollout_memory_slack", "rollout_exchange_seconds", "rollout_swap_growth", "rollout_max_celsius")
+             "rollout_memory_factor", "rollout_memory_growth", "rollout_exchange_seconds", "rollout_swap_growth", "rollout_max_celsius")
     return {name[len("rollout_"):]: checked.get(name, DEFAULTS[name]) for name in names}

@@ -4,8 +4,8 @@ ONE = {"latest": {"num_versions": 1}}
 
 
 def declare(fleet, tmp_path, *releases, **more):
-    """h1 tells of one KiB of memory; the others have room."""
-    (tmp_path / "meminfo").write_text("MemTotal: 4 kB\nMemAvailable: 1 kB\n")
+    """h1 tells of one KiB of free memory; the others have room."""
+    (tmp_path / "meminfo").write_text("MemTotal: 4000000 kB\nMemAvailable: 1 kB\n")
     fleet.own = {}
     models = [{"name": "half", "keep": 5, "policy": ONE, "releases": [fleet.release(1, 1, 1), *releases]}]
     fleet.own["h1"] = {"jetson_facts_proc_root": str(tmp_path), "tfleet_models": models}

@@ -150,6 +150,9 @@ def test_a_version_that_does_not_pass_leaves_the_device_as_it_was(device):
     assert gate["untouched"] is True
     assert not (device.base / ".rollout.json").exists()
     device.config.write_text(before)
+    gate = device.gate(settings={"rollout_rounds": 1, "rollout_latency_slack_ms": 5000, "rollout_memory_growth": "1M"})
+    assert "of memory more than before, allowed are 1 MiB (rollout_memory_growth" in gate["msg"]
+    assert not device.step("rollback").get("failed")
     device.golden = serving_tools.GOLDEN % 1
     gate = device.gate()
     assert gate["failed"]
@@ -198,7 +201,7 @@ def test_a_rollback_waits_for_a_step_that_was_given_up(device):
 
 def test_an_exchange_that_was_killed_goes_on_as_one(device, tmp_path):
     before = device.config.read_text()
-    (tmp_path / "meminfo").write_text("MemTotal: 4 kB\nMemAvailable: 1 kB\n")
+    (tmp_path / "meminfo").write_text("MemTotal: 4000000 kB\nMemAvailable: 1 kB\n")
     small = {"roots": {"proc": str(tmp_path)}, "release_bytes": 10 ** 6, "policy": {"latest": {"num_versions": 1}},
              "settings": {"rollout_rounds": 1, "rollout_exchange_seconds": 30}}
     # The old version is gone, and nothing points to the new one yet, which is asked without end.

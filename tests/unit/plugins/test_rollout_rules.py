@@ -50,7 +50,7 @@ def test_what_was_so_before_is_not_the_versions_fault():
     assert gate.health(before, before, 0, 0, 0) == []
 
 
-def test_memory_is_not_judged_where_no_factor_bounds_it():
+def test_memory_is_not_judged_where_the_device_does_not_tell_what_it_has():
     assert gate.health(reading(), reading(server=10 ** 12), None, 0, 0) == []
 
 

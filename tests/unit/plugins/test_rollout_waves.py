@@ -106,7 +106,7 @@ def test_settings_have_defaults_and_take_what_the_inventory_says():
     ("rollout_wave", [1], "Did you mean rollout_waves"), ("rollout_site_share", 0, "from 1 to 100"), ("rollout_soak_seconds", "long", "rollout_soak_seconds"),
     ("rollout_rollback", "none", "host, wave, all"), ("rollout_approval", True, "none, file, prompt"), ("rollout_rounds", True, "rollout_rounds"),
     ("rollout_hours", "8-17", "rollout_hours"), ("rollout_swap_growth", "much", "rollout_swap_growth"), ("rollout_swap_growth", "1", "less than 1 MiB"),
-    ("rollout_memory_slack", "much", "rollout_memory_slack"),
+    ("rollout_memory_growth", "much", "rollout_memory_growth"),
     ("rollout_latency_factor", 0.5, "from 1"), ("rollout_error_share", float("nan"), "rollout_error_share"),
 ])
 def test_settings_that_make_no_sense_are_refused(name, value, words):
