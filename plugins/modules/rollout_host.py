@@ -47,7 +47,7 @@ options:
     type: str
     required: true
   version:
-    description: Version that is rolled out to this host.
+    description: Version that is rolled out to this host. V(rollback) takes back what the device holds, whatever this says.
     type: int
     required: true
   base_path:
@@ -86,7 +86,7 @@ options:
     type: dict
     default: {}
   configs:
-    description: Texts of model.config for the steps, made from the role's own template.
+    description: Texts of model.config for the steps, made from the role's own template. Only the model's entry is taken out of them.
     type: dict
     default: {}
   reason:
@@ -175,6 +175,23 @@ EXAMPLES = r"""
     config_file: /etc/tfleet/model.config
     release: /home/ops/tfleet/.tfleet/releases/digits-2.tar
 
+- name: Measure it on both GPUs, whose servers share the files; where memory is short, the host may be without the model for a minute
+  tfleet.serving.rollout_host:
+    step: gate
+    ledger: /home/ops/tfleet/.tfleet/rollouts/digits-2-20261121T171500Z
+    rollout: digits-2-20261121T171500Z
+    model: digits
+    version: 2
+    base_path: /var/lib/tfleet/models/digits
+    config_file: /etc/tfleet/model.config
+    addresses: [127.0.0.1:8500, 127.0.0.1:8510]
+    seen: "{{ rollout_seen }}"
+    configs: "{{ rollout_texts }}"
+    policy: {latest: {num_versions: 1}}
+    release_bytes: 209715200
+    files: {golden.npz: /home/ops/tfleet/models/digits/2/golden.npz}
+    settings: {rollout_exchange_seconds: 60}
+
 - name: Move the labels
   tfleet.serving.rollout_host:
     step: promote
@@ -186,6 +203,21 @@ EXAMPLES = r"""
     config_file: /etc/tfleet/model.config
     labels: {canary: 2, stable: 2}
     configs: "{{ rollout_texts }}"
+
+- name: Check after the soak that at most one of a thousand requests failed, and keep three versions
+  tfleet.serving.rollout_host:
+    step: check
+    ledger: /home/ops/tfleet/.tfleet/rollouts/digits-2-20261121T171500Z
+    rollout: digits-2-20261121T171500Z
+    model: digits
+    version: 2
+    base_path: /var/lib/tfleet/models/digits
+    config_file: /etc/tfleet/model.config
+    metrics: [http://127.0.0.1:8501/monitoring/prometheus/metrics]
+    labels: {canary: 2, stable: 2}
+    configs: "{{ rollout_texts }}"
+    settings: {rollout_error_share: 0.001}
+    keep: 3
 
 - name: Take it back
   tfleet.serving.rollout_host:
