@@ -151,11 +151,20 @@ class ActionModule(ActionBase):
                 break
             self._moved()
             shell = release_sending.rsync_command(self._connection) if result["rsync"] else None
-            if shell:
-                source = release_sending.tree(self._archive)
-                sent += release_sending.rsync(self._connection, shell, source, result["missing"], result["staged"], rate, self._timeout, self._moved)
-            else:
-                sent += self._copy(result, rate)
+            try:
+                if shell:
+                    source = release_sending.tree(self._archive)
+                    sent += release_sending.rsync(self._connection, shell, source, result["missing"], result["staged"], rate, self._timeout, self._moved)
+                else:
+                    sent += self._copy(result, rate)
+            except AnsibleConnectionFailure:
+                raise
+            except (AnsibleError, release_sending.SendingError) as error:
+                # Is its disk full? Only the host can tell, and make room again for the server that runs there.
+                result = {} if getattr(error, "result", {}).get("unreachable") else self._module(task_vars, {})
+                if not result.get("failed"):
+                    raise
+                break
         result.update(bytes_sent=sent, bytes_reused=first.get("bytes_reused", 0), changed=bool(first.get("changed")))
         return result
 

@@ -101,7 +101,7 @@ class Arrival(object):
         """
         try:
             self._clear()
-            self._check_space()
+            self.check_space()
             make_directories(self.path, 0o700)
             self._put_parts()
             for entry, _blocks in self.files:
@@ -170,6 +170,20 @@ class Arrival(object):
         sizes = {entry["path"]: entry["size"] for entry, _blocks in self.files}
         return sum(min(sizes[path], (first + count) * self.block) - first * self.block for path, found in missing.items() for first, count in found)
 
+    def check_space(self):
+        """Make sure that what is missing fits on the disk; a full one is freed of what was staged.
+
+        :raises StagingError: it does not.
+        """
+        disk = os.statvfs(self.store.base)
+        try:
+            stagings.check_space(self.store.base, stagings.missing_bytes(self.path, self.manifest, disk.f_frsize), self.reserve)
+        except stagings.StagingError:
+            # Whoever brought it met the end of the disk, and could only break off.
+            if disk.f_bavail * disk.f_frsize < self.block and os.path.isdir(self.path):
+                raise self.explain(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from None
+            raise
+
     def explain(self, error):
         """Return the exception for an OSError of staging; a full disk is freed of what was staged, for the server that runs here."""
         if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
@@ -201,10 +215,6 @@ class Arrival(object):
             remove_tree(self.path)
         if os.path.isdir(self.path):
             stagings.prune(self.path, self.manifest)
-
-    def _check_space(self):
-        disk = os.statvfs(self.store.base)
-        stagings.check_space(self.store.base, stagings.missing_bytes(self.path, self.manifest, disk.f_frsize), self.reserve)
 
     def _put_parts(self):
         """Take apart what was copied here: a line of JSON that names blocks, and the blocks. The last one may be cut off."""

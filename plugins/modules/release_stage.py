@@ -235,7 +235,12 @@ def _fetch(arrival, missing, work, mirrors):
 def _swarm(arrival, params, work):
     """Be a peer, who finds out by itself what is missing."""
     request = dict(work["swarm"], save_path=os.path.dirname(arrival.path), timeout=params["timeout"], seconds=work.get("seconds"), watch=None)
-    state = swarm.take_part(request, params["swarm_python"])
+    try:
+        state = swarm.take_part(request, params["swarm_python"])
+    except swarm.SwarmError:
+        # Its engine stops where the disk is full, too.
+        arrival.check_space()
+        raise
     return dict(_result(arrival, {} if state["done"] else arrival.missing()), bytes_sent=state["received"], bytes_reused=state["checked"])
 
 

@@ -429,7 +429,7 @@ def test_too_small_a_disk_is_told_before_anything_is_written(stage, base):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
-def test_a_disk_that_becomes_full_is_freed_again(stage, base, mirror):
+def test_a_disk_that_becomes_full_is_freed_again(stage, base, folder, mirror):
     base.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%d" % (BLOCK * (BLOCKS + 2)), "tmpfs", str(base)], check=True)
     try:
@@ -448,6 +448,13 @@ def test_a_disk_that_becomes_full_is_freed_again(stage, base, mirror):
         other.join()
         assert os.listdir(str(base / ".staging")) == []
         os.unlink(str(base / "log"))
+        # The controller's part has filled it, and asks what is wrong.
+        first = stage(1, work=given(folder / "digits-1.tar"))
+        with open(os.path.join(first["parts"], "part-0000"), "wb") as stream, pytest.raises(OSError, match="No space left"):
+            stream.write(b"x" * (BLOCKS + 3) * BLOCK)
+        with pytest.raises(ModuleError, match="became full"):
+            stage(1, work=given(folder / "digits-1.tar"))
+        assert os.listdir(str(base / ".staging")) == []
         assert_staged(stage(1, **pull(mirror)), 1)
     finally:
         subprocess.run(["umount", str(base)], check=True)
