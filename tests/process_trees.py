@@ -6,12 +6,12 @@ import signal
 
 
 def wait_until_said(process, words):
-    """Read what a process prints until a line of it holds these words."""
+    """Read what a process prints until a line of it holds these words; returns that line."""
     said = []
     for line in process.stdout:
         said.append(line)
         if words in line:
-            return
+            return line
     raise AssertionError("the run never said %r: %s" % (words, "".join(said)[-4000:]))
 
 
