@@ -23,7 +23,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves impor
 
 # Steps after which is decided: all that a host must have answered by then, and where it stands if all was well.
 ANSWERED = {"stage": ("stage",), "gate": ("stage", "gate"), "check": ("stage", "gate", "promote", "check")}
-PASSED = {"stage": "staged", "gate": "gated", "check": states.DONE}
+PASSED = {"stage": ("staged", states.DONE), "gate": ("gated",), "check": (states.DONE,)}
 POLL_SECONDS = 2
 # So many rollouts of a model are looked back upon.
 TRENDS = 10
@@ -247,12 +247,16 @@ class ActionModule(ActionBase):
         ledger.append(line)
         state.add(line)
         stop = decision.verdict == STOP
-        good = [name for name in hosts if state.hosts[name].status == PASSED[after]]
+        good = [name for name in hosts if state.hosts[name].status in PASSED[after]]
         self._say("%s: %d of %d hosts passed. %s" % ("wave %d, %s" % (wave, after) if wave else "staging", len(good), len(hosts), decision.reason), bad=stop)
         if decision.roll_back:
             self._say("to be rolled back: %s" % _some(decision.roll_back), bad=True)
         verdict = {"stop": stop, "go": [] if stop else good, "back": [] if stop else decision.roll_back, "owed": state.owed() if stop else [],
                    "reason": decision.reason}
+        if after == "stage":
+            # Hosts that have it all already take part in no wave.
+            waves = [[name for name in wave["hosts"] if name in hosts and state.hosts[name].status != states.DONE] for wave in state.plan["waves"]]
+            verdict.update(order=[name for wave in waves for name in wave], sizes=[len(wave) for wave in waves if wave])
         return {"changed": False, "ansible_facts": {"rollout_verdict": verdict}}
 
     # ---- end ----

@@ -20,7 +20,7 @@ STAGE = "tfleet.serving.release_stage"
 # Options that stay on the controller, or go to the transport.
 OWN = ("ledger", "release", "files", "transport")
 # What each step needs of the bulky options.
-SEEN_BY, CONFIGS_OF = ("gate",), {"gate": ("bridge", "kept", "alone", "moved"), "promote": ("canary", "stable"), "check": ("final",)}
+SEEN_BY, CONFIGS_OF = ("gate",), {"look": ("final",), "gate": ("bridge", "kept", "alone", "moved"), "promote": ("canary", "stable"), "check": ("final",)}
 # What stays out of the ledger: it is there already, or nobody asks for it later.
 DROPPED = ("invocation", "_ansible_parsed", "_ansible_no_log", "changed", "failed", "msg", "deprecations", "warnings", "exception", "stdout", "stdout_lines",
            "stderr", "stderr_lines")
@@ -116,6 +116,8 @@ class ActionModule(ActionBase):
             seen["src"] = staged["staged"]
             answer["changed"] = bool(staged.get("changed"))
             answer["transport"] = {key: staged[key] for key in ("transport", "reason", "bytes_sent", "bytes_reused", "seconds") if key in staged}
+        elif look["settled"]:
+            answer.update(settled=True, note="Nothing is left to do: it serves this version already, and answers rightly.")
         return answer
 
     def _transport(self, task_vars):

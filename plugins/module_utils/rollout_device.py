@@ -81,7 +81,30 @@ class RolloutDevice(object):
             "versions": _numbers(self.base), "available": mine["available"],
             "labels": {name: entry["labels"] for name, entry in seen["models"].items()},
             "entry_sha256": digest(self.server.entry(self.model)), "held": held["rollout"] if held else None,
+            # One that this rollout has begun with goes through all of its steps.
+            "settled": held is None and there[:1] == places[:1] and self._settled(mine),
         }
+
+    def _settled(self, mine):
+        """Whether nothing is left to do: the version is whole, signed, what model.config declares, and answers rightly by its number and every label.
+
+        Nothing is changed. Where anything is not so, the steps of the rollout come to it and say what it is.
+        """
+        final, golden, params = self.params["configs"].get("final"), self._golden(self.version), self.params
+        if not final or golden is None or self.version not in mine["available"] or not all(map(self._companion_is, params["companions"])):
+            return False
+        if self.server.entry(self.model) != entry_of(final, self.model):
+            return False
+        protect = sorted(set(params["labels"].values()) | set(mine["labels"].values()) | {self.version})
+        try:
+            if self._ensure(True, keep=params["keep"], protect=protect)["changed"]:
+                return False
+            asked = self._ask("version %d" % self.version, golden, version=self.version)
+            for label in self._moved():
+                self._ask("the label %s" % label, golden, label=label)
+        except ModuleError:
+            return False
+        return not judge.latency([(None, asked["p50"])], params["latency_factor"], params["latency_slack_ms"], params["latency_budget_ms"])
 
     # ---- gate ----
     def gate(self):
@@ -356,12 +379,12 @@ class RolloutDevice(object):
         there = self._is_release(os.path.join(self.base, str(self.version)))
         self._ensure(src=None if there or not os.path.exists(src) else src)
 
-    def _ensure(self, **desired):
+    def _ensure(self, check_mode=False, **desired):
         params = {"base_path": self.base, "model": self.model, "version": self.version, "src": None, "state": "present", "reason": "", "keep": 0, "protect": []}
         params.update((key, self.params[key]) for key in ("owner", "group", "mode", "hardware_class", "reserve_bytes", "trusted_keys"))
         params.update(desired)
-        result = ensure_version(params, False)
-        self.changed |= result["changed"]
+        result = ensure_version(params, check_mode)
+        self.changed |= result["changed"] and not check_mode
         return result
 
     def _is_release(self, directory):

@@ -3,6 +3,7 @@
 """Where each host of a rollout stands: a fold over the lines of its ledger. Pure: lines in, values out.
 
     pending -> staged -> gated -> promoted -> done
+    pending -> done, where all of it is there already and answers rightly
     any of them -> failed | unreachable;  failed or ordered back -> owed -> rolled_back
 """
 from collections import OrderedDict
@@ -102,7 +103,7 @@ class State(object):
         # What it did before the line broke or the time was up nobody knows; the device says if it was nothing.
         host.touched = host.touched or (step != "stage" and not line.get("detail", {}).get("untouched"))
         if outcome == OK:
-            host.status = _AFTER[step]
+            host.status = DONE if line.get("detail", {}).get("settled") else _AFTER[step]
         elif outcome == UNREACHABLE:
             host.status = UNREACHABLE
         else:

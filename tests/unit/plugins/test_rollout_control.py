@@ -161,6 +161,20 @@ def test_what_fails_while_it_is_staged_is_decided_before_the_first_wave_and_take
     assert ('"stop": true' in output.replace("\\", "")) == stop
 
 
+def test_hosts_that_have_it_all_already_take_part_in_no_wave(play, ledger):
+    lines = answers("stage", a="ok", b="ok", c="ok")
+    lines[0]["detail"] = lines[2]["detail"] = {"settled": True}
+    made = ledger({"step": "run"}, *lines)
+    code, output = play({"ansible.builtin.set_fact": {"rollout_control": {"settings": settings({})}}, "delegate_to": "localhost", "delegate_facts": True},
+                        *decide("stage", ["a", "b", "c"]))
+    assert code == 0, output
+    said = output.replace("\\", "")
+    assert '"order": ["b"]' in said, output
+    assert '"sizes": [1]' in said, output
+    assert "staging: 3 of 3 hosts passed" in output
+    assert made.read()[-1]["verdict"] == "go_on"
+
+
 # ---- one at a time ----
 ELSEWHERE = {"rollout": "digits-1-20261120T000000Z", "pid": 1, "start_time": 1, "boot_id": "b", "host": "runner-7", "by": "ops", "since": "yesterday"}
 

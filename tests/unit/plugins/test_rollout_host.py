@@ -140,6 +140,34 @@ def test_a_version_goes_through_all_steps_and_each_can_be_done_again(device):
     assert not (device.base / "2").exists()
 
 
+def test_a_device_that_has_it_all_has_no_further_step_until_anything_differs(device):
+    assert device.step("look")["settled"] is False
+    for name in ("promote", "check"):
+        if name == "promote":
+            assert not device.gate().get("failed")
+        assert not device.step(name).get("failed")
+    # What this rollout has begun with it leads to its end; only to the next one nothing is left to do.
+    assert device.step("look")["settled"] is False
+    before = device.config.read_text()
+    look = device.step("look", rollout="digits-2-y")
+    assert (look["settled"], look["changed"], device.config.read_text()) == (True, False, before)
+    golden = device.base / ".golden/2/golden.npz"
+    kept = golden.read_bytes()
+    # Answers that are not those of the release, a damaged file, an entry that somebody has changed: each is left to the steps of a rollout.
+    golden.write_bytes((device.base / ".golden/1/golden.npz").read_bytes() + b"more")
+    assert device.step("look", rollout="digits-2-y")["settled"] is False
+    golden.write_bytes(kept)
+    saved = device.base / "2/saved_model.pb"
+    content = saved.read_bytes()
+    saved.write_bytes(content[:-1] + b"x")
+    assert device.step("look", rollout="digits-2-y")["settled"] is False
+    saved.write_bytes(content)
+    device.config.write_text(before.replace("num_versions: 2", "num_versions: 3", 1))
+    assert device.step("look", rollout="digits-2-y")["settled"] is False
+    device.config.write_text(before)
+    assert device.step("look", rollout="digits-2-y")["settled"] is True
+
+
 def test_a_version_that_does_not_pass_leaves_the_device_as_it_was(device):
     before = device.config.read_text()
     seen = device.step("look")
