@@ -180,7 +180,7 @@ docs: setup-test ## The collection's documentation as a site of its own, in buil
 	sed -i '/^intersphinx_mapping/,/^}/d' build/docs/conf.py
 	build/docs/build.sh
 
-bench: $(BENCH_STAMP) ## Benchmark SUITE (client), results in build/bench/
+bench: $(BENCH_STAMP) ## Benchmark SUITE (client, server, pictures, convert, gateway, transport, rollout), results in build/bench/
 	@test -n "$(SUITE)" || { echo "Say which: make bench SUITE=client" >&2; exit 2; }
 	python -m tests.bench.$(SUITE)
 

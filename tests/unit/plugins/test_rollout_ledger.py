@@ -12,7 +12,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger impo
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary, waiting
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import settings
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_state import State
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves import Host, plan
+from ansible_collections.tfleet.serving.tests.unit.plugins.rollout_simulation import simulate
 
 WAVES = [
     {"number": 1, "kind": "canary", "hosts": ["a"]}, {"number": 2, "kind": "wave", "hosts": ["b", "c", "d"]}, {"number": 3, "kind": "wave", "hosts": ["e"]},
@@ -282,30 +282,6 @@ def test_the_report_places_every_answer_on_the_time_line():
 
 
 # ---- a thousand hosts ----
-def simulate(tmp_path, count):
-    """Plan, ledger and decisions of a whole rollout whose hosts all answer well; returns the seconds of work."""
-    begin = time.process_time()
-    hosts = [Host("host%d" % index, "site%d" % (index % 20), "class%d" % (index % 5)) for index in range(count)]
-    waves = plan(hosts, "one_of_each_class", ["10%"], 50)
-    made = Ledger(str(tmp_path / ("%d" % count)))
-    made.create(plan_line([dict(wave._asdict(), hosts=list(wave.hosts)) for wave in waves]))
-    made.append({"step": "run"})
-    for host in hosts:
-        made.append({"host": host.name, "step": "stage", "outcome": "ok", "seconds": 1})
-    for wave in waves:
-        for steps in (("gate",), ("promote", "check")):
-            for step in steps:
-                for name in wave.hosts:
-                    made.append({"host": name, "step": step, "outcome": "ok", "seconds": 1, "detail": {"rounds": [[1.0, 2.0]] * 3}})
-            found = decide(State(made.read()), wave.hosts, Budget(0, 0), "wave")
-            assert found.verdict == "go_on"
-            made.append({"step": "decision", "wave": wave.number, "after": steps[-1], "verdict": found.verdict, "reason": found.reason, "roll_back": []})
-    state = State(made.read())
-    assert summary(state)["outcome"] == "done"
-    report(made.read(), state)
-    return time.process_time() - begin
-
-
 def test_the_work_of_a_thousand_hosts_is_little_and_grows_with_their_number(tmp_path):
     # The first one pays for what is imported late.
     simulate(tmp_path, 50)
