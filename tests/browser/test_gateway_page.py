@@ -70,7 +70,11 @@ def test_a_problem_is_said_in_plain_words_and_goes_away(gateway, open_page, tmp_
     page.click("#send")
     page.wait("document.querySelector('#problem').textContent.startsWith('This is no picture')")
     assert ("alert", "") in page.names("alert") and page.value("document.querySelector('#result').hidden")
-    page.errors.clear()  # the browser notes the preview and the answer 415
+    (tmp_path / "large.png").write_bytes(bytes(17 << 20))
+    page.choose_file("#picture", tmp_path / "large.png")
+    page.click("#send")
+    page.wait("document.querySelector('#problem').textContent === 'The file is too large: it has 17.8 MB, and at most 16.8 MB are taken.'")
+    page.errors.clear()  # the browser notes the previews and the answer 415
     ask(page)
     assert page.value("document.querySelector('#problem').hidden")
 

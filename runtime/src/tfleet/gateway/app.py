@@ -93,7 +93,7 @@ class Gateway(object):
         models = [] if self.access.wants_token else self.catalogue.list()
         return flask.render_template(
             "page.html", models=models, token=self.access.wants_token, chosen=target(*choice) if choice else "", answer=answer, problem=problem,
-            media_types=",".join(uploads.MEDIA_TYPES.values()), generator=looking.GENERATOR,
+            media_types=",".join(uploads.MEDIA_TYPES.values()), most=self.settings.body_bytes, generator=looking.GENERATOR,
         )  # fmt: skip
 
     # ---- the API ----

@@ -86,6 +86,9 @@ async function ask(event) {
   event.preventDefault();
   const file = chosen || picture.files[0];
   if (!file) return complain("Choose a picture first.");
+  // The gateway would end the connection while the file is still being sent, and no browser shows the answer then.
+  const most = Number(form.dataset.most), megabytes = (size) => (size / 1e6).toFixed(1) + " MB";
+  if (file.size > most) return complain(`The file is too large: it has ${megabytes(file.size)}, and at most ${megabytes(most)} are taken.`);
   if (token && !token.value) return complain("Write the access token into its field first.");
   complain("");
   say("Asking the model …");
