@@ -12,13 +12,14 @@ import urllib.parse
 import urllib.request
 
 import pytest
+import yaml
 from ansible_collections.tfleet.serving.plugins.module_utils import monitoring_collector
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ROLLED_BACK, Hold
 from ansible_collections.tfleet.serving.plugins.module_utils.version_state import ensure_version
 
 from ..fixtures.devices import build as trees
 from ..unit.plugins.release_tools import make_release
-from .conftest import CHECKOUT, expressions, metrics
+from .conftest import CHECKOUT, DASHBOARD, expressions, metrics
 
 TFLEET = [sys.executable, "-m", "tfleet"]
 ROLLOUT = "digits-2-20261121T120000Z"
@@ -156,13 +157,14 @@ def configuration(work, ports, tool):
         AWAY: {"ansible_host": "127.0.0.1", "monitoring_listen": "0.0.0.0", "monitoring_port": ports["nobody"]}}}}
     (work / "inventory.yml").write_text(json.dumps(inventory))
     place = work / "prometheus"
-    for name in ("rules", "targets"):
-        (place / name).mkdir(parents=True)
-    role = {"name": "tfleet.serving.monitoring", "tasks_from": "configure"}
-    (work / "play.yml").write_text(json.dumps([{"hosts": DEVICE, "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}]}]))
+    for name in ("prometheus/rules", "prometheus/targets", "grafana/datasources"):
+        (work / name).mkdir(parents=True)
+    roles = [{"ansible.builtin.include_role": {"name": "tfleet.serving.monitoring", "tasks_from": part}} for part in ("configure", "grafana")]
+    (work / "play.yml").write_text(json.dumps([{"hosts": DEVICE, "gather_facts": False, "tasks": roles}]))
     variables = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "__monitoring_config": str(place),
                  "monitoring_scrape_interval": "1s", "monitoring_server_port": ports["prometheus"],
-                 "monitoring_alertmanager_url": "http://127.0.0.1:9/alerts", "monitoring_gateway_token": TOKEN, "__monitoring_group": os.getegid()}
+                 "monitoring_alertmanager_url": "http://127.0.0.1:9/alerts", "monitoring_gateway_token": TOKEN, "__monitoring_group": os.getegid(),
+                 "monitoring_grafana_dir": str(work / "grafana")}
     environment = {**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_HOME": str(CHECKOUT / ".ansible"), "ANSIBLE_NOCOLOR": "1"}
 
     def configure(*options):
@@ -253,6 +255,15 @@ def test_every_metric_of_rules_and_dashboard_is_exported(prometheus):
 def test_every_expression_is_understood(prometheus):
     for text in expressions().values():
         prometheus("query", query=text.replace("$instance", ".*").replace("$model", ".*"))
+
+
+def test_grafana_is_given_the_dashboard_and_where_the_data_are(configuration, work, ports):
+    provisioning = work / "grafana"
+    (source,) = yaml.safe_load((provisioning / "datasources/tfleet.yml").read_text())["datasources"]
+    assert (source["type"], source["uid"], source["url"]) == ("prometheus", "tfleet", f"http://127.0.0.1:{ports['prometheus']}")
+    (provider,) = yaml.safe_load((provisioning / "dashboards/tfleet.yml").read_text())["providers"]
+    (dashboard,) = pathlib.Path(provider["options"]["path"]).iterdir()
+    assert json.loads(dashboard.read_text()) == DASHBOARD
 
 
 def test_what_prometheus_reads_is_checked_before_it_takes_the_old_ones_place(configuration, tool, tmp_path):
