@@ -43,7 +43,7 @@ class Lab:
             name = "%s-%d" % (self.prefix, number)
             found = json.loads(docker("inspect", name))[0]
             self.hosts[name] = found["NetworkSettings"]["Networks"][self.prefix + "-net"]["IPAddress"]
-            self._shape(found["State"]["Pid"])
+            self.shape(name, self.rate)
         run("tc", "qdisc", "add", "dev", self.bridge, "root", "tbf", "rate", self.rate, "burst", BURST, "latency", "50ms")
         self._inventory()
         self._answering()
@@ -52,14 +52,16 @@ class Lab:
     def __exit__(self, *_error):
         self._remove()
 
-    def _shape(self, pid):
-        tbf = ["root", "tbf", "rate", self.rate, "burst", BURST, "latency", "50ms"]
+    def shape(self, name, rate):
+        """Give the link of a host this rate in both directions."""
+        tbf = ["root", "tbf", "rate", rate, "burst", BURST, "latency", "50ms"]
+        pid = self.process(name)
         inside = ["nsenter", "-t", str(pid), "-n"]
-        run(*inside, "tc", "qdisc", "add", "dev", "eth0", *tbf)
+        run(*inside, "tc", "qdisc", "replace", "dev", "eth0", *tbf)
         peer = int(pathlib.Path("/proc/%d/root/sys/class/net/eth0/iflink" % pid).read_text())
         for link in pathlib.Path("/sys/class/net").iterdir():
             if int((link / "ifindex").read_text()) == peer:
-                run("tc", "qdisc", "add", "dev", link.name, *tbf)
+                run("tc", "qdisc", "replace", "dev", link.name, *tbf)
 
     def _inventory(self):
         lines = ["all:", "  vars:", "    ansible_user: root", "    ansible_ssh_private_key_file: %s" % (self.folder / "key"),
