@@ -76,16 +76,16 @@ class Bench:
         self.hosts.each("cp /releases/weights-1.tar /srv/arrived.tar" if archive else "cp -r /releases/in-place /srv/models/weights/1")
 
     def play(self, playbook, version, **variables):
-        """Run a playbook for a version; returns (seconds, bytes from the controller, the controller's CPU seconds)."""
+        """Run a playbook for a version; returns (seconds, bytes from the controller, the controller's CPU seconds, a host's CPU seconds)."""
         release = self.folder / ("weights-%d.tar" % version)
         given = dict(variables, version=version, release=release, release_zst="%s.zst" % release, release_url="%s/%s" % (self.server, release.name))
         command = ["ansible-playbook", "-i", str(self.hosts.folder / "hosts.yml"), "-f", "32", str(playbook)]
         for name, value in given.items():
             command += ["-e", "%s=%s" % (name, value)]
         env = dict(os.environ, ANSIBLE_CONFIG=os.path.join(harness.ROOT, "ansible.cfg"), ANSIBLE_HOME=os.path.join(harness.ROOT, ".ansible"))
-        before = self.hosts.egress()
+        before, used = self.hosts.egress(), self.hosts.cpu()
         seconds, _memory, cpu, _out = harness.run_process(command, env)
-        return seconds, self.hosts.egress() - before, cpu
+        return seconds, self.hosts.egress() - before, cpu, (self.hosts.cpu() - used) / len(self.hosts.hosts)
 
     def tfleet(self, version, transport="auto"):
         """Stage a version as a user would."""
@@ -121,7 +121,7 @@ def measure(folder, count, rounds, with_peers, ours, note):
         try:
             bench = Bench(hosts, folder, "http://%s:%d" % (hosts.gateway, PORT))
             for number in range(rounds):
-                note(count, "once", 1, (bench.once(), 0, 0))
+                note(count, "once", 1, (bench.once(), 0, 0, 0))
                 for version in ((1, 2) if number else (1, 2, 3)) if ours else ():
                     note(count, "tfleet", version, bench.tfleet(version))
                 if ours:
@@ -147,23 +147,23 @@ class Runs:
 
     def note(self, count, method, version, result):
         """Add a run."""
-        names = ("hosts", "method", "version", "seconds", "egress", "cpu", "size")
+        names = ("hosts", "method", "version", "seconds", "egress", "cpu", "host_cpu", "size")
         self.all.append(dict(zip(names, (count, method, version, *result, self.size))))
         self.path.write_text(json.dumps(self.all, indent=1) + "\n")
         _say(method, version, count, result)
 
     def of(self, count):
-        """Return {(method, version): [(seconds, egress, cpu)]} for one number of hosts."""
+        """Return {(method, version): [(seconds, egress, cpu, CPU of a host)]} for one number of hosts."""
         found = {}
         for run in self.all:
             if run["hosts"] == count:
-                found.setdefault((run["method"], run["version"]), []).append((run["seconds"], run["egress"], run["cpu"]))
+                found.setdefault((run["method"], run["version"]), []).append((run["seconds"], run["egress"], run["cpu"], run.get("host_cpu")))
         return found
 
 
 def _say(method, version, count, result):
-    sys.stderr.write("%2d hosts, %-11s %-13s %6.1f s, %7.1f MB from the controller, %5.1f s of its CPU\n" % (
-        count, method, KINDS[version], result[0], result[1] / 1e6, result[2]))
+    sys.stderr.write("%2d hosts, %-11s %-13s %6.1f s, %7.1f MB from the controller, %5.1f s of its CPU, %5.1f s of a host's\n" % (
+        count, method, KINDS[version], result[0], result[1] / 1e6, result[2], result[3]))
 
 
 def rows_of(found, once, count, size):
@@ -175,15 +175,18 @@ def rows_of(found, once, count, size):
         peers = [result for (other, kind), more in found.items() if other in PEERS and kind == version for result in more]
         name = "%d hosts, %s" % (count, KINDS[version])
         egress, wall = {1: (1.25, 2.0), 2: (0.25, 0.5)}.get(version, (None, None)) if count >= 16 else (None, None)
-        rows.append(harness.row("egress, " + name, "release sizes", [sent / size for _s, sent, _c in results], [sent / size for _s, sent, _c in peers] or None,
-                                target=egress))
+        rows.append(harness.row("egress, " + name, "release sizes", [result[1] / size for result in results],
+                                [result[1] / size for result in peers] or None, target=egress))
         sent_once = statistics.median(once)
-        rows.append(harness.row("time, " + name, "x of sending once", [seconds / sent_once for seconds, _e, _c in results],
-                                [seconds / sent_once for seconds, _e, _c in peers] or None, target=wall))
-        rows.append(harness.row("controller CPU, " + name, "CPU s", [cpu for _s, _e, cpu in results], [cpu for _s, _e, cpu in peers] or None))
+        rows.append(harness.row("time, " + name, "x of sending once", [result[0] / sent_once for result in results],
+                                [result[0] / sent_once for result in peers] or None, target=wall))
+        for place, who in ((2, "controller's CPU"), (3, "CPU of each host")):
+            ours, theirs = ([result[place] for result in some if result[place] is not None] for some in (results, peers))
+            if ours:
+                rows.append(harness.row("%s, %s" % (who, name), "CPU s", ours, theirs or None))
     for (method, version), results in sorted(found.items(), key=str):
-        theirs = [seconds for seconds, _e, _c in results]
-        ours = [seconds for seconds, _e, _c in found.get(("tfleet", version), ())]
+        theirs = [result[0] for result in results]
+        ours = [result[0] for result in found.get(("tfleet", version), ())]
         if method in PEERS and ours:
             rows.append(harness.row("%d hosts, %s, beside %s" % (count, KINDS[version], method), "s", ours, theirs))
         elif method == "push":
@@ -219,7 +222,7 @@ def report(runs, size):
     """Write and print what all runs so far say; returns the exit code."""
     once = [run["seconds"] for run in runs.all if run["method"] == "once"]
     rows = [harness.row("sending the release once", "s", once)]
-    few, many = ([seconds for seconds, _e, _c in runs.of(count).get(("tfleet", 1), ())] for count in (4, 16))
+    few, many = ([result[0] for result in runs.of(count).get(("tfleet", 1), ())] for count in (4, 16))
     if few and many:
         growth = [seconds / statistics.median(few) for seconds in many]
         rows.append(harness.row("time with 16 hosts, first version", "x of 4 hosts", growth, target=1.5))

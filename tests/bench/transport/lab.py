@@ -2,8 +2,9 @@
 
 Each host's link is shaped in both directions where it meets the network's bridge; the controller's, where its packets enter the bridge. So
 what all hosts together get from the controller is limited, as it is by the cable of a real one, and what it sends is counted there.
-With ``memory`` the hosts' /srv is memory: real ones have a disk each, these would all flush to the one of this machine.
+With ``memory`` the hosts' /srv is memory: real ones have a disk each, these would all flush to the one of this machine. Without a ``rate`` nothing is shaped.
 """
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -16,10 +17,13 @@ BURST = "256kb"
 
 
 class Lab:
-    """``count`` hosts, called ``<prefix>-1`` and so on; a context manager."""
+    """``count`` hosts, called ``<prefix>-1`` and so on; a context manager.
 
-    def __init__(self, folder, count, rate="100mbit", prefix="tfleet-link", releases=None, memory=False):
-        self.more = (["-v", "%s:/releases:ro" % releases] if releases else []) + (["--tmpfs", "/srv:exec,size=2g"] if memory else [])
+    :param more: further options of docker run.
+    """
+
+    def __init__(self, folder, count, rate="100mbit", prefix="tfleet-link", releases=None, memory=False, more=()):
+        self.more = [*more, *(["-v", "%s:/releases:ro" % releases] if releases else []), *(["--tmpfs", "/srv:exec,size=2g"] if memory else [])]
         self.folder, self.count, self.rate, self.prefix = pathlib.Path(folder), count, rate, prefix
         self.hosts = {}
         self.bridge = None
@@ -36,15 +40,17 @@ class Lab:
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
         public = (self.folder / "key.pub").read_text().strip()
         start = "mkdir -p /run/sshd /root/.ssh; echo '%s' > /root/.ssh/authorized_keys; ssh-keygen -A -q; exec /usr/sbin/sshd -D -e" % public
-        for number in range(1, self.count + 1):
-            name = "%s-%d" % (self.prefix, number)
-            docker("run", "-d", "--name", name, "--hostname", name, "--network", self.prefix + "-net", *self.more, IMAGE, "sh", "-c", start)
-        for number in range(1, self.count + 1):
-            name = "%s-%d" % (self.prefix, number)
+        names = ["%s-%d" % (self.prefix, number) for number in range(1, self.count + 1)]
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda name: docker("run", "-d", "--name", name, "--hostname", name, "--network", self.prefix + "-net", *self.more, IMAGE, "sh", "-c",
+                                              start), names))
+        for name in names:
             found = json.loads(docker("inspect", name))[0]
             self.hosts[name] = found["NetworkSettings"]["Networks"][self.prefix + "-net"]["IPAddress"]
-            self.shape(name, self.rate)
-        run("tc", "qdisc", "add", "dev", self.bridge, "root", "tbf", "rate", self.rate, "burst", BURST, "latency", "50ms")
+            if self.rate:
+                self.shape(name, self.rate)
+        if self.rate:
+            run("tc", "qdisc", "add", "dev", self.bridge, "root", "tbf", "rate", self.rate, "burst", BURST, "latency", "50ms")
         self._inventory()
         self._answering()
         return self
@@ -89,6 +95,19 @@ class Lab:
     def process(self, name):
         """The number of a host's first process, by which its network is entered."""
         return json.loads(docker("inspect", name))[0]["State"]["Pid"]
+
+    def cpu(self):
+        """CPU seconds that all hosts together have used."""
+        total = 0.0
+        for name in self.hosts:
+            lines = pathlib.Path("/proc/%d/cgroup" % self.process(name)).read_text().splitlines()
+            groups = {controller: path for _number, controllers, path in (line.split(":", 2) for line in lines) for controller in controllers.split(",")}
+            usage = pathlib.Path("/sys/fs/cgroup/cpuacct/%s/cpuacct.usage" % groups.get("cpuacct", ""))
+            if usage.exists():
+                total += int(usage.read_text()) / 1e9
+            else:
+                total += int(pathlib.Path("/sys/fs/cgroup/%s/cpu.stat" % groups[""]).read_text().split()[1]) / 1e6
+        return total
 
     def each(self, command):
         """Run a shell command on every host."""
