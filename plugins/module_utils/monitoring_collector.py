@@ -24,7 +24,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import
 
 COMMAND_SECONDS = 5
 ANSWER_SECONDS = 5
-LARGEST_ANSWER = 1024 * 1024
+LARGEST_ANSWER = 16 * 1024 * 1024
 _BY_ROLLOUT = re.compile(r"(\S+?)".join(re.escape(part) for part in ROLLED_BACK.split("%s")[:2]))
 _ASIDE = re.compile(r"([1-9][0-9]*)\.json\Z")
 
@@ -85,26 +85,37 @@ def server_metrics(page, server, models):
             # A rollout judges the server by its counters now, and a question for a label that is about to come would count as an error.
             continue
         for label, version in sorted(model["labels"].items()):
-            served = [row["version"] for row in _status(server, name, label) or ()]
+            served = _version_of(server, name, label)
             where = {"server": server, "model": name, "label": label}
-            for answered in served:
-                page.add("tfleet_model_label_info", "gauge", "The version that answers by a label.", 1, version=answered, **where)
+            if served is not None:
+                page.add("tfleet_model_label_info", "gauge", "The version that answers by a label.", 1, version=served, **where)
             page.add("tfleet_model_label_drift", "gauge", "Whether a label of model.config answers with another version, or not at all.",
-                     int(served != [str(version)]), **where)
+                     int(served != str(version)), **where)
     if reachable is not None:
         page.add("tfleet_model_server_up", "gauge", "Whether the model server answers by REST.", int(reachable), server=server)
 
 
-def _status(server, model, label=None):
+def _status(server, model):
     """Return the rows of a model's status; none of one that the server does not know, and None if no server answers."""
-    url = "http://%s/v1/models/%s%s" % (server, model, "/labels/" + label if label else "")
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=ANSWER_SECONDS) as answer:
-            return json.loads(answer.read(LARGEST_ANSWER).decode("utf-8"))["model_version_status"]
+        return _get(server, model)["model_version_status"]
     except urllib.error.HTTPError:
         return []
     except (OSError, ValueError, KeyError):
         return None
+
+
+def _version_of(server, model, label):
+    """Return the version that a label points to, None if it answers with none. A status tells of all versions, whatever label it was asked by."""
+    try:
+        return _get(server, "%s/labels/%s/metadata" % (model, label))["model_spec"]["version"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _get(server, path):
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open("http://%s/v1/models/%s" % (server, path), timeout=ANSWER_SECONDS) as answer:
+        return json.loads(answer.read(LARGEST_ANSWER).decode("utf-8"))
 
 
 # ---- rollouts ----

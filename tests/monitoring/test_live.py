@@ -95,26 +95,29 @@ def model(name, base, labels):
 
 @pytest.fixture(scope="module")
 def server(work, ports, processes):
-    """`tfleet serve` with version 1 of digits, which was asked once, and whose version 2 a rollout took back."""
+    """`tfleet serve` with versions 1 and 3 of digits, whose version 2 a rollout took back."""
     base = work / "models/digits"
     subprocess.run([*TFLEET, "export", str(CHECKOUT / "models/digits/1/frozen_graph.pb"), str(base / "1"), "--signatures", json.dumps(
         {"serving_default": {"inputs": {"images": "images:0"}, "outputs": {"scores": "scores:0", "classes": "classes:0"}}})], check=True, timeout=120)
+    # The label canary is on the same model under another number.
+    shutil.copytree(base / "1", base / "3")
     for state, src in (("present", make_release(work, 2)), ("aside", None)):
         ensure_version({"base_path": str(base), "model": "digits", "version": 2, "src": src, "state": state, "keep": 0, "protect": [], "owner": None,
                         "reason": ROLLED_BACK % (ROLLOUT, "wrong answers"), "group": None, "mode": "0644", "hardware_class": None, "reserve_bytes": 0,
                         "trusted_keys": []}, False)
     config = work / "model.config"
-    config.write_text("model_config_list { %s}" % model("digits", base, {"stable": 1, "canary": 1}))
+    config.write_text("model_config_list { %s}" % model("digits", base, {"stable": 1, "canary": 3}))
     (work / "monitoring.pbtxt").write_text("prometheus_config { enable: true }\n")
     processes(work / "server.log", *TFLEET, "serve", f"--port={ports['grpc']}", f"--rest_api_port={ports['rest']}", f"--model_config_file={config}",
               f"--monitoring_config_file={work / 'monitoring.pbtxt'}", "--allow_version_labels_for_unavailable_models=true",
               "--tensorflow_intra_op_parallelism=1", "--tensorflow_inter_op_parallelism=1")
-    subprocess.run([*TFLEET, "status", "--address", f"127.0.0.1:{ports['grpc']}", "--wait", "digits=1", "--timeout", str(START_SECONDS)], check=True)
+    subprocess.run([*TFLEET, "status", "--address", f"127.0.0.1:{ports['grpc']}", "--wait", "digits=1", "digits=3", "--timeout", str(START_SECONDS)],
+                   check=True)
     # The collector's model.config has one more: that a rollout holds, and that this server does not know.
     held = work / "models/held"
     held.mkdir()
     Hold(str(held)).take("held-5-20261121T120000Z", "me", 5, {"labels": {}})
-    config.write_text("model_config_list { %s%s}" % (model("digits", base, {"stable": 1, "canary": 1}), model("held", held, {"stable": 4})))
+    config.write_text("model_config_list { %s%s}" % (model("digits", base, {"stable": 1, "canary": 3}), model("held", held, {"stable": 4})))
     return config
 
 
@@ -216,7 +219,7 @@ def test_targets_come_from_the_inventory(prometheus):
 
 def test_the_served_version_can_be_asked_for(prometheus):
     assert {(row["model"], row["label"], row["version"]) for row in query(prometheus, f'tfleet_model_label_info{{instance="{DEVICE}"}}')} == {
-        ("digits", "stable", "1"), ("digits", "canary", "1")}
+        ("digits", "stable", "1"), ("digits", "canary", "3")}
     assert query(prometheus, "tfleet_model_label_drift == 1") == []
 
 

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import types
+import urllib.error
 
 import pytest
 import yaml
@@ -233,11 +234,13 @@ def test_it_runs_from_those_files_alone(tmp_path):
 def answering(monkeypatch, answers):
     asked = []
 
-    def status(_server, model, label=None):
-        asked.append((model, label))
-        return answers.get((model, label), [])
+    def get(_server, path):
+        asked.append(path)
+        if path not in answers:
+            raise urllib.error.HTTPError(path, 404, "Not Found", None, None)
+        return answers[path]
 
-    monkeypatch.setattr(collector, "_status", status)
+    monkeypatch.setattr(collector, "_get", get)
     return asked
 
 
@@ -252,7 +255,7 @@ def served(models):
 
 
 def test_a_label_that_answers_otherwise_is_drift(monkeypatch, tmp_path):
-    answering(monkeypatch, {("m", None): [row(2), row(1, "END", "INTERNAL")], ("m", "stable"): [row(2)]})
+    answering(monkeypatch, {"m": {"model_version_status": [row(2), row(1, "END", "INTERNAL")]}, "m/labels/stable/metadata": {"model_spec": {"version": "2"}}})
     found = served([{"name": "m", "base_path": str(tmp_path), "labels": {"stable": 1, "canary": 2}}])
     assert {line.split("label=")[1][:8]: value for line, value in found.items() if "drift" in line} == {'"stable"': "1", '"canary"': "1"}
     assert found['tfleet_model_label_info{label="stable",model="m",server="127.0.0.1:8501",version="2"}'] == "1"
@@ -260,10 +263,10 @@ def test_a_label_that_answers_otherwise_is_drift(monkeypatch, tmp_path):
 
 
 def test_nothing_is_asked_by_label_while_a_rollout_counts(monkeypatch, tmp_path):
-    asked = answering(monkeypatch, {("m", None): [row(1)]})
+    asked = answering(monkeypatch, {"m": {"model_version_status": [row(1)]}})
     Hold(str(tmp_path)).take("r", "me", 2, {"labels": {}})
     found = served([{"name": "m", "base_path": str(tmp_path), "labels": {"stable": 1}}])
-    assert asked == [("m", None)] and not any("label" in line for line in found)
+    assert asked == ["m"] and not any("label" in line for line in found)
 
 
 def test_a_server_that_is_down_is_told_once(tmp_path):
