@@ -15,7 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.tfleet.serving.plugins.module_utils import rollout_state as states
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_decision import STOP, budget, decide
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, LedgerError, known, model_of, name_of
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, LedgerError, first_line, known, model_of, name_of
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import BY_HAND, ControllerLock
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary, trend, waiting
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import ARGUMENTS, DEFAULTS, root_of, settings, within_hours
@@ -333,11 +333,10 @@ def _chain(root, rollout):
 
 
 def _plan_of(root, rollout):
-    """The first line of a ledger, {} where there is none: of a rollout of another controller only its name is known."""
+    """The first line of a ledger, {} where there is none or a damaged one: of a rollout of another controller only its name is known."""
     try:
-        with open(os.path.join(root, rollout, "ledger.jsonl"), "rb") as stream:
-            return json.loads(stream.readline().decode("utf-8") or "{}")
-    except FileNotFoundError:
+        return dict(json.loads(first_line(os.path.join(root, rollout)).decode("utf-8")))
+    except (TypeError, ValueError):
         return {}
 
 

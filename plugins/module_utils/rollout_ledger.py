@@ -15,7 +15,7 @@ import time
 from collections import OrderedDict
 from typing import Any, Dict, Iterable, List, Tuple
 
-from ansible_collections.tfleet.serving.plugins.module_utils.durable import fsync_path, make_directories
+from ansible_collections.tfleet.serving.plugins.module_utils.durable import make_directories, replacing
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 
 NAME = "ledger.jsonl"
@@ -43,20 +43,16 @@ class Ledger:
         :raises LedgerError: there is one already.
         """
         make_directories(self.directory, 0o700)
-        try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        except FileExistsError:
-            raise LedgerError("%s is there already. Resume it with -e rollout_resume=%s, or wait a second for another id."
-                              % (self.path, os.path.basename(self.directory))) from None
-        os.close(descriptor)
-        fsync_path(self.directory)
-        self.append(dict(plan, step="plan", format=FORMAT))
+        # With its plan or not at all: whatever kills this leaves nothing that could be taken for a rollout.
+        with replacing(self.path, 0o600) as stream:
+            if first_line(self.directory):
+                raise LedgerError("%s is there already. Resume it with -e rollout_resume=%s, or wait a second for another id."
+                                  % (self.path, os.path.basename(self.directory)))
+            stream.write(_encoded(dict(plan, step="plan", format=FORMAT)))
 
     def append(self, line: Dict[str, Any]) -> None:
         """Add one line and wait until it is on the disk. A cut-off line of an earlier crash is removed first."""
-        record = OrderedDict([("time", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))])
-        record.update(line)
-        content = (json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(", ", ": ")) + "\n").encode("utf-8")
+        content = _encoded(line)
         try:
             with open(self.path, "r+b") as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX)
@@ -85,14 +81,34 @@ class Ledger:
             try:
                 lines.append(json.loads(line.decode("utf-8"), object_pairs_hook=OrderedDict))
             except ValueError:
-                raise LedgerError("Line %d of %s is damaged. Nothing was changed. Restore the file from a copy; without it begin a new rollout: "
-                                  "hosts that have the version already are only checked." % (number, self.path)) from None
-        if not lines or lines[0].get("step") != "plan":
-            raise LedgerError("%s does not begin with a plan. Nothing was changed. Begin a new rollout." % self.path)
+                raise LedgerError("Line %d of %s is damaged. Nothing was changed. Restore the file from a copy; without it begin a new rollout with "
+                                  "-e rollout_supersede=%s: hosts that have the version already are only checked."
+                                  % (number, self.path, os.path.basename(self.directory))) from None
+        if not lines:
+            raise LedgerError("%s was cut off before it had a plan, so nothing was changed. Begin a new rollout." % self.path)
+        if lines[0].get("step") != "plan":
+            raise LedgerError("%s does not begin with a plan. Nothing was changed. Restore the file from a copy; without it begin a new rollout with "
+                              "-e rollout_supersede=%s." % (self.path, os.path.basename(self.directory)))
         if lines[0].get("format") != FORMAT:
             raise LedgerError("%s has format %s, this tfleet reads %d. Use the tfleet that began the rollout."
                               % (self.path, lines[0].get("format"), FORMAT))
         return lines
+
+
+def _encoded(line: Dict[str, Any]) -> bytes:
+    record = OrderedDict([("time", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))])
+    record.update(line)
+    return (json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(", ", ": ")) + "\n").encode("utf-8")
+
+
+def first_line(directory: str) -> bytes:
+    """Return the plan of the ledger in a rollout's directory as it is written there, b"" if there is none or it was cut off."""
+    path = os.path.join(directory, NAME)
+    if not os.path.exists(path):
+        return b""
+    with open(path, "rb") as stream:
+        line = stream.readline()
+    return line if line.endswith(b"\n") else b""
 
 
 def _whole_bytes(stream: Any) -> int:
@@ -121,10 +137,11 @@ def model_of(rollout: str) -> str:
 
 
 def known(root: str) -> List[str]:
-    """Return the ids of the rollouts under a directory, that which began first at the front."""
+    """Return the ids of the rollouts under a directory, that which began first at the front; one that was killed before it had a plan is none."""
+    names: List[str] = []
     with contextlib.suppress(OSError):
-        return sorted((name for name in os.listdir(root) if os.path.exists(os.path.join(root, name, NAME))), key=_begun)
-    return []
+        names = os.listdir(root)
+    return sorted((name for name in names if first_line(os.path.join(root, name))), key=_begun)
 
 
 def _begun(rollout: str) -> Tuple[str, str]:

@@ -1,6 +1,7 @@
 """What happens on the controller before and between the steps, as ansible-playbook runs it."""
 import json
 import os
+import pathlib
 import platform
 import re
 import subprocess
@@ -112,6 +113,17 @@ def test_what_is_owed_asks_for_its_model_and_not_for_its_version(play, ledger):
     code, output = play(PLAN, SHOWN, hosts={"a": {"rollout_item": {"version": 7}}, "b": {}, "c": {}}, **resume)
     assert code == 0, output
     assert "a" in shown(output)["owed"]
+
+
+@pytest.mark.parametrize(("first", "superseded"), [(b"", False), (b'{"step": "pl', False), (b'{"step": "pl@@\n', True)])
+def test_a_rollout_without_a_plan_shuts_nobody_out(play, ledger, begun, first, superseded):
+    made = ledger()
+    pathlib.Path(made.path).write_bytes(first)
+    name = os.path.basename(made.directory)
+    more = {"rollout_supersede": name} if superseded else {}
+    code, output = play(choose(a=2), PLAN, rollout_model="digits", **more)
+    assert code == 0, output
+    assert [other for other in begun() if other != name], output
 
 
 def test_what_an_unfinished_rollout_took_over_is_taken_over_with_it(play, ledger):

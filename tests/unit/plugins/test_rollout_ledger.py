@@ -95,6 +95,44 @@ def test_one_that_is_there_is_not_begun_again(ledger):
         ledger.create(plan_line())
 
 
+def test_one_that_is_killed_while_it_begins_is_none(tmp_path):
+    path = tmp_path / "rollouts" / "digits-2-20261121T000000Z"
+
+    def killed(_descriptor):
+        os._exit(9)
+
+    child = os.fork()
+    if child == 0:
+        path.mkdir(parents=True)
+        # The first thing that it would wait for: all that is written stands in the file.
+        os.fsync = killed
+        Ledger(str(path)).create(plan_line())
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 9 << 8
+    assert not (path / "ledger.jsonl").exists()
+    assert known(str(path.parent)) == []
+    Ledger(str(path)).create(plan_line())
+    assert [line["step"] for line in Ledger(str(path)).read()] == ["plan"]
+
+
+@pytest.mark.parametrize("left", [b"", b'{"time": "2026-11-21T00:00:00Z", "ste'])
+def test_one_without_a_whole_plan_is_not_known_and_can_be_begun(ledger, tmp_path, left):
+    pathlib.Path(ledger.path).write_bytes(left)
+    assert known(str(tmp_path / "rollouts")) == []
+    with pytest.raises(ModuleError, match=r"cut off before it had a plan, so nothing was changed\. Begin a new rollout\.\Z"):
+        ledger.read()
+    ledger.create(plan_line())
+    assert (known(str(tmp_path / "rollouts")), len(ledger.read())) == ([os.path.basename(ledger.directory)], 1)
+
+
+@pytest.mark.parametrize("first", [b'{"step": "pl@@\n', b'{"step": "run"}\n'])
+def test_one_whose_plan_is_damaged_says_how_a_new_one_begins(ledger, tmp_path, first):
+    pathlib.Path(ledger.path).write_bytes(first)
+    assert known(str(tmp_path / "rollouts")) == ["digits-2-20261121T000000Z"]
+    with pytest.raises(ModuleError, match="begin a new rollout with -e rollout_supersede=digits-2-20261121T000000Z"):
+        ledger.read()
+
+
 def test_one_that_is_not_there_is_named_with_those_that_are(ledger, tmp_path):
     with pytest.raises(ModuleError, match="digits-2-20261121T000000Z"):
         Ledger(str(tmp_path / "rollouts" / "digits-3-20261121T000000Z")).read()
