@@ -151,13 +151,13 @@ class ActionModule(ActionBase):
 
     def _refuse_unfinished(self, root, model):
         """A rollout that was killed stands half way: whoever begins another one shall know it."""
-        supersede = str(self._vars.get("rollout_supersede") or "")
+        # Before they are read: one that is damaged is left for ever as soon as another took its place.
+        left = {str(self._vars.get("rollout_supersede") or ""), *_superseded(root)}
         for name in known(root):
-            if model_of(name) != model or name == supersede:
+            if model_of(name) != model or name in left:
                 continue
-            state = states.State(Ledger(os.path.join(root, name)).read())
-            half_way = state.half_way()
-            if half_way and not _superseded(root, name):
+            half_way = states.State(Ledger(os.path.join(root, name)).read()).half_way()
+            if half_way:
                 raise LedgerError(
                     "The rollout %s of %s stands half way on %s. Go on with it: -e rollout_resume=%s. Or leave it, and begin this one with "
                     "-e rollout_supersede=%s: hosts that fail return to what they had before that one."
@@ -322,9 +322,9 @@ def _class_of(variables):
     return str(resolved.get("hardware_class") or device.get("hardware_class") or device.get("architecture") or "")
 
 
-def _superseded(root, rollout):
-    """Whether a later rollout took the place of this one."""
-    return any(rollout in _plan_of(root, name).get("supersede", ()) for name in known(root))
+def _superseded(root):
+    """The rollouts whose place a later one took."""
+    return [rollout for name in known(root) for rollout in _plan_of(root, name).get("supersede", ())]
 
 
 def _chain(root, rollout):

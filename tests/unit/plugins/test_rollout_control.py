@@ -126,6 +126,20 @@ def test_a_rollout_without_a_plan_shuts_nobody_out(play, ledger, begun, first, s
     assert [other for other in begun() if other != name], output
 
 
+def test_a_damaged_ledger_shuts_nobody_out_after_another_rollout_took_its_place(play, ledger, begun):
+    damaged, second = ledger(), "digits-3-20261122T000000Z"
+    with open(damaged.path, "a") as stream:
+        stream.write("XX\n")
+    code, output = play(choose(a=4), PLAN, rollout_model="digits")
+    assert (code, len(begun())) == (2, 1), output
+    assert "is damaged" in output
+    assert "-e rollout_supersede=%s" % os.path.basename(damaged.directory) in output
+    ledger({"step": "run"}, *answers("stage", a="ok"), *answers("gate", a="ok"), *answers("promote", a="ok"), *answers("check", a="ok"), name=second,
+           supersede=[os.path.basename(damaged.directory)])
+    code, output = play(choose(a=4), PLAN, rollout_model="digits")
+    assert (code, len(begun())) == (0, 3), output
+
+
 def test_what_an_unfinished_rollout_took_over_is_taken_over_with_it(play, ledger):
     # c is still held by the first of three rollouts, of which the second died before it came to c.
     ledger({"step": "run"}, *answers("stage", c="ok"), *answers("gate", c="unreachable"))
