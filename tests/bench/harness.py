@@ -74,12 +74,15 @@ def row(measure, unit, values, baseline=None, target=None, more_is_better=False)
     }
 
 
-def report(suite, rows, names):
-    """Writes build/bench/<suite>.json and .png and prints a table. `names` is (ours, baseline). Returns the exit code."""
+def report(suite, rows, names, note=None):
+    """Writes build/bench/<suite>.json and .png and prints a table.
+
+    `names` is (ours, baseline), `note` what must be known of the runs. Returns the exit code.
+    """
     os.makedirs(RESULTS, exist_ok=True)
     path = os.path.join(RESULTS, suite)
     with open(path + ".json", "w", encoding="utf-8") as stream:
-        json.dump({"machine": machine(), "rows": rows}, stream, indent=2)
+        json.dump({"machine": machine(), **({"note": note} if note else {}), "rows": rows}, stream, indent=2)
         stream.write("\n")
     _plot(path + ".png", rows, names)
     print("%-46s %12s %12s %8s %8s" % ("measure", names[0], names[1], "ratio", "target"))

@@ -19,6 +19,8 @@ from tests.bench.rollout.fleet import Fleet
 from tests.bench.transport import lab
 
 FLAT = (16, 64)
+NOTE = ("Each host is a container with a real tfleet serve, all forked from one process that has loaded TensorFlow; they, the modules and the controller share "
+        "the machine. CPU is that of ansible-playbook, its workers and ssh clients alone. Soak 0 s, one round of questions; everything else is the default.")
 SIMULATED = (125, 250, 500, 1000)
 SIMULATION = os.path.join(harness.ROOT, "tests", "unit", "plugins", "rollout_simulation.py")
 
@@ -86,7 +88,7 @@ def report(runs):
         rows.append(harness.row("%d simulated hosts" % count, "s", seconds, target=60 if count == 1000 else None))
     each = [seconds / 1000 / (statistics.median(fleets[250]) / 250) for seconds in fleets[1000]]
     rows.append(harness.row("time for each of 1000 simulated hosts beside 250", "x", each, target=1.5))
-    return harness.report("rollout", rows, ("tfleet", "peer"))
+    return harness.report("rollout", rows, ("tfleet", "peer"), NOTE)
 
 
 def main():
