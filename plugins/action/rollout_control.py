@@ -65,7 +65,7 @@ class ActionModule(ActionBase):
             chosen, model = None, Ledger(os.path.join(root, rollout)).read()[0]["model"]
         else:
             model, chosen = self._model(), self._chosen(args["hosts"])
-            rollout = name_of(model, {version for _host, version in chosen})
+            rollout = name_of(model, {version for _host, version in chosen}, root)
         if self._task.check_mode:
             return self._made(root, rollout, chosen, args["hosts"], checked)
         # Before the ledgers are read: what they tell would be old news as soon as another run went on.

@@ -6,6 +6,7 @@ The first line is the plan and holds all that is needed to go on from another ma
 begins, so whatever happens to the controller, the ledger knows at least as much as was done. A line that a crash cut off is the last one
 and is dropped. Several processes (Ansible's forks) append at once: each line is one write under the file's lock.
 """
+import calendar
 import contextlib
 import fcntl
 import json
@@ -21,6 +22,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.errors import Modul
 NAME = "ledger.jsonl"
 FORMAT = 1
 _ID = re.compile(r"(.+)-[0-9+]+-([0-9]{8}T[0-9]{6}Z)\Z")
+_TIME = "%Y%m%dT%H%M%SZ"
 
 
 class LedgerError(ModuleError):
@@ -125,9 +127,16 @@ def _whole_bytes(stream: Any) -> int:
     return 0
 
 
-def name_of(model: str, versions: Iterable[int]) -> str:
-    """Return the id of a rollout of these versions that begins now."""
-    return "%s-%s-%s" % (model, "+".join(map(str, sorted(versions))), time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+def name_of(model: str, versions: Iterable[int], root: str) -> str:
+    """Return the id of a rollout of these versions that begins now, and comes after all that are known of the model under ``root``.
+
+    A device without a battery for its clock begins in 1970 until it has asked for the time.
+    """
+    begins = time.time()
+    last = [_begun(name)[0] for name in known(root) if model_of(name) == model][-1:]
+    if last:
+        begins = max(begins, calendar.timegm(time.strptime(last[0], _TIME)) + 1)
+    return "%s-%s-%s" % (model, "+".join(map(str, sorted(versions))), time.strftime(_TIME, time.gmtime(begins)))
 
 
 def model_of(rollout: str) -> str:

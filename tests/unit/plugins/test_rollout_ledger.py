@@ -8,7 +8,7 @@ import time
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_decision import Budget, budget, decide
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, known
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, known, name_of
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary, waiting
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import settings
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_state import State
@@ -145,6 +145,23 @@ def test_the_last_one_is_that_which_began_last_whatever_was_copied_or_written_si
         Ledger(str(tmp_path / "rollouts" / name)).create(plan_line())
     os.utime(ledger.path, (time.time() + 100, time.time() + 100))
     assert known(str(tmp_path / "rollouts")) == ["digits-2-20261121T000000Z", "digits-10-20261122T000000Z", "digits-3-20261123T000000Z"]
+
+
+@pytest.mark.parametrize(("clock", "name"), [
+    (62, "digits-3+4-20261121T000001Z"), (1795219200, "digits-3+4-20261121T000001Z"), (1795219260, "digits-3+4-20261121T000100Z"),
+])
+def test_the_next_one_comes_after_the_last_whatever_the_clock_says(ledger, tmp_path, monkeypatch, clock, name):
+    # Of another model.
+    Ledger(str(tmp_path / "rollouts" / "digits-2-9-20991121T000000Z")).create(plan_line())
+    monkeypatch.setattr(time, "time", lambda: clock)
+    assert name_of("digits", {4, 3}, str(tmp_path / "rollouts")) == name
+    Ledger(str(tmp_path / "rollouts" / name)).create(plan_line())
+    assert known(str(tmp_path / "rollouts"))[:2] == [os.path.basename(ledger.directory), name]
+
+
+def test_the_first_one_begins_by_the_clock(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 62)
+    assert name_of("digits", {2}, str(tmp_path / "nowhere")) == "digits-2-19700101T000102Z"
 
 
 def test_one_of_another_format_is_refused(ledger):

@@ -45,6 +45,11 @@ def test_the_unit_that_everybody_reads_holds_no_password(written):
     assert environment == 'https_proxy="http://user:secret@proxy:3128"\n'
 
 
+def test_it_waits_for_the_time_where_the_device_does(rendered):
+    (after,) = [line for line in rendered("tfleet-pull.service.j2").splitlines() if line.startswith("After=")]
+    assert {"network-online.target", "time-sync.target"} <= set(after[len("After="):].split())
+
+
 def test_only_root_reads_its_environment_and_no_output_shows_it():
     block = yaml.safe_load((CHECKOUT / "roles/pull_agent/tasks/timer.yml").read_text())[0]["block"]
     (task,) = [task for task in block if task.get("ansible.builtin.template", {}).get("src") == "environment.j2"]
