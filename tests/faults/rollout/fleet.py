@@ -76,11 +76,11 @@ class Host:
             self._process = subprocess.Popen(["bash", "-c", SUPERVISED, "server", *argv], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                                              start_new_session=True)
 
-    def ready(self):
+    def ready(self, version=1):
         end = time.monotonic() + START_SECONDS
         while True:
             try:
-                if self.ask("stable") == 1:
+                if self.ask("stable") == version:
                     return
             except TfleetError:
                 assert time.monotonic() < end, (self.config.parent / "server.log").read_text()[-3000:]
