@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ControllerLock
@@ -269,3 +270,19 @@ def test_a_rollback_by_hand_has_the_lock_of_each_model_or_none(play, tmp_path, l
     code, output = play(LOCK, {"ansible.builtin.debug": {"msg": "held by {{ (lookup('file', work ~ '/rollouts/digits.lock') | from_json).rollout }}"}}, BY_HAND)
     assert (code, lock.exists(), faces.exists()) == (0, False, False), output
     assert "held by playbooks/rollback.yml" in output
+
+
+def test_a_rollback_by_hand_locks_the_models_of_all_hosts_and_gives_them_back(play, tmp_path):
+    (playbook,) = yaml.safe_load((pathlib.Path(__file__).parents[3] / "playbooks/rollback.yml").read_text())
+    lock, by_hand = [dict(task, vars=playbook["vars"]) for task in playbook["tasks"] if "tfleet.serving.rollout_control" in task]
+    held = {"ansible.builtin.debug": {"msg": "held: {{ query('fileglob', work ~ '/rollouts/*.lock') | map('basename') | sort | join(' ') }}."},
+            "run_once": True, "delegate_to": "localhost"}
+    hosts = {"a": {"preflight_models": [{"name": "digits"}]}, "b": {"preflight_models": [{"name": "faces"}, {"name": "digits"}]}, "c": {}}
+    code, output = play(lock, held, by_hand, hosts=hosts, tfleet_work_dir=str(tmp_path))
+    assert code == 0, output
+    assert "held: digits.lock faces.lock." in output
+    assert not list(tmp_path.glob("rollouts/*.lock"))
+    code, output = play(lock, held, by_hand, hosts=hosts, tfleet_work_dir=str(tmp_path), rollback_model="faces")
+    assert code == 0, output
+    assert "held: faces.lock." in output
+    assert not list(tmp_path.glob("rollouts/*.lock"))
