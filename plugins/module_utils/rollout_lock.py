@@ -49,14 +49,13 @@ class ControllerLock(object):
         """
         make_directories(self.root, 0o700)
         with alone_in(self.root, LOCK_SECONDS):
-            held = self.holder()
-            mine = held is not None and (held["host"], held["pid"]) == (platform.node(), pid)
+            held, status = self.holder(), status_of(pid)
+            # A number of a process comes again, in a container nearly always.
+            owner = {"pid": pid, "start_time": status.start_time if status else 0, "boot_id": boot_id(), "host": platform.node()}
+            mine = held is not None and all(held[name] == value for name, value in owner.items())
             if held is not None and not mine and _alive(held, gone):
                 raise RolloutLockError(_goes_on(held, self.model))
-            status = status_of(pid)
-            record = {"rollout": rollout, "pid": pid, "start_time": status.start_time if status else 0, "boot_id": boot_id(), "host": platform.node(),
-                      "by": by, "since": now()}
-            write_atomically(self.path, canonical_json(record), mode=0o600)
+            write_atomically(self.path, canonical_json(dict(owner, rollout=rollout, by=by, since=now())), mode=0o600)
         return held["rollout"] if held is not None and not mine else None
 
     def release(self, rollout: str) -> None:

@@ -253,6 +253,16 @@ def test_no_name_takes_a_lock_but_that_of_the_machine_that_has_it_and_none_where
         held.take("digits-1-b", os.getpid(), "me", gone=platform.node())
 
 
+@pytest.mark.parametrize("other", [{"start_time": 1}, {"boot_id": "before"}])
+def test_a_process_that_has_the_number_of_one_that_is_gone_is_another(lock, other):
+    held = ControllerLock(str(lock.parent), "digits")
+    assert held.take("digits-1-a", os.getpid(), "me") is None
+    assert held.take("digits-1-b", os.getpid(), "me") is None
+    lock.write_text(json.dumps(dict(held.holder(), **other)))
+    assert held.take("digits-1-c", os.getpid(), "me") == "digits-1-b"
+    assert held.take("digits-1-c", os.getpid(), "me") is None
+
+
 LOCK = {"tfleet.serving.rollout_control": {"do": "lock", "models": ["digits", "faces"], "work_dir": "{{ work }}"}, "delegate_to": "localhost"}
 BY_HAND = {"tfleet.serving.rollout_control": {"do": "by_hand", "hosts": ["a"], "models": ["digits", "faces"], "work_dir": "{{ work }}"},
            "delegate_to": "localhost"}
