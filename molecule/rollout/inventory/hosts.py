@@ -20,5 +20,5 @@ def variables(host):
     }
 
 
-inventory = {"cpu_servers": {"hosts": HOSTS}, "gpu_servers": {"hosts": []}, "jetsons": {"hosts": []}}
+inventory = {"cpu_servers": {"hosts": HOSTS}, "gpu_servers": {"hosts": []}, "jetsons": {"hosts": []}, "monitoring_servers": {"hosts": ["tfleet-rollout-5"]}}
 json.dump({**inventory, "_meta": {"hostvars": {host: variables(host) for host in HOSTS}}}, sys.stdout)
