@@ -1,6 +1,7 @@
 # Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """What Prometheus scrapes, and what a device's collector asks, worked out of the inventory. Pure functions, used on the controller."""
+from typing import Any, Dict, List
 from urllib.parse import urlsplit
 
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
@@ -46,7 +47,7 @@ def scrape_targets(hosts, prometheus=None):
     :param hosts: the variables of the hosts.
     :param prometheus: name of the host that Prometheus runs on; None where nobody knows.
     """
-    found = {"node": [], "tfleet_model_server": [], "tfleet_gateway": [], "unreachable": []}
+    found: Dict[str, List[Any]] = {"node": [], "tfleet_model_server": [], "tfleet_gateway": [], "unreachable": []}
     for host in hosts:
         name, groups = host["inventory_hostname"], host.get("group_names") or []
         wanted = [("node", host.get("monitoring_listen") or LOOPBACK, [host.get("monitoring_port") or NODE_PORT], "monitoring_listen")]
