@@ -129,9 +129,14 @@ def _row(host: states.Host) -> Dict[str, Any]:
     return {
         "host": host.name, "wave": host.wave, "version": host.version, "status": host.status, "words": WORDS[host.status],
         "old_ms": min(old) if old else None, "new_ms": min(pair[1] for pair in rounds) if rounds else None,
-        "requests": check.get("requests"), "errors": check.get("errors"), "sent": (stage.get("transport") or {}).get("bytes_sent"),
+        "requests": _number(check.get("requests")), "errors": _number(check.get("errors")), "sent": _number((stage.get("transport") or {}).get("bytes_sent")),
         "seconds": sum(line.get("seconds", 0) for line in host.lines),
     }
+
+
+def _number(value: Any) -> Any:
+    """What a host told as a number, None if it is none: it may tell anything."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15 else None
 
 
 def _failure(host: states.Host) -> Dict[str, Any]:

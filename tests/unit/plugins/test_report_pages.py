@@ -47,7 +47,12 @@ def harmless(path):
 
 def test_a_page_of_a_rollout_shows_all_of_it_and_runs_nothing_of_it(tmp_path):
     names = tuple(name + BRACES for name in ("a", "b", "c"))
-    seen = harmless(pages.rollout_page(tmp_path, pages.ledger(names, model="digits" + BRACES, rollout="r" + BRACES, text=BRACES)))
+    lines = pages.ledger(names, model="digits" + BRACES, rollout="r" + BRACES, text=BRACES)
+    # Where a number belongs a device may tell anything.
+    told = {"requests": HOSTILE, "errors": [HOSTILE]}
+    lines.insert(2, dict(lines[2], host=names[1], step="check", detail=told))
+    lines.insert(2, dict(lines[3], host=names[1], detail={"transport": {"bytes_sent": HOSTILE}}))
+    seen = harmless(pages.rollout_page(tmp_path, lines))
     text = " ".join(" ".join(seen.texts).split())
     assert BRACES in text
     for words in ("1 of 3 hosts serve digits", "It does not pass.", "E out of memory", "The disk is gone.", "no route to host", "0 to 9.5 ms", "1234",

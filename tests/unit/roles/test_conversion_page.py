@@ -103,5 +103,7 @@ def test_hosts_cannot_write_into_it():
     measured = benchmark(name=NASTY)
     measured["conditions"] = {"power_mode": NASTY, "notes": [NASTY]}
     measured["chart"] = NASTY
+    # Where a number belongs a host may tell anything.
+    measured["rounds"] = measured["results"][0]["batch_size"] = measured["summary"][0]["verdict"] = NASTY
     page = Page(render(dict(nasty, benchmarks=[measured])))
     assert "script" not in page.tags
