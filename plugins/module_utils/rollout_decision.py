@@ -38,8 +38,8 @@ def decide(state: State, wave: Sequence[str], allowed: Budget, policy: str) -> D
     """Decide after a step of a wave.
 
     A host that failed goes back whatever the policy says. What else goes back when the budget is exceeded is the policy's: nothing more (host), the
-    whole wave, healthy hosts included (wave), or every host of the rollout (all). Hosts that cannot be reached are no proof against a version: too
-    many of them stop the rollout, and take nobody back.
+    whole wave, healthy hosts included (wave), or every host of the rollout (all). Hosts that cannot be reached, or failed before anything was tried on
+    them, are no proof against a version: too many of them stop the rollout, and take nobody back.
 
     :param state: with the lines of this step, those for silent hosts included.
     :param wave: the hosts that take part in the wave in this run.
@@ -51,6 +51,9 @@ def decide(state: State, wave: Sequence[str], allowed: Budget, policy: str) -> D
         # Whoever failed last is what people look for.
         first = next((name for name in wave if name in set(failed)), failed[-1])
         failure = state.hosts[first].failure or {}
+        if not any(_tried(state, name) for name in failed):
+            # A host that is at work on something else, or has a full disk, tells nothing against those that have the version.
+            policy = "host"
         if policy == "wave":
             back = [name for name in wave if _can_go_back(state, name)]
         elif policy == "all":
@@ -59,6 +62,11 @@ def decide(state: State, wave: Sequence[str], allowed: Budget, policy: str) -> D
     if len(unreachable) > allowed.unreachable:
         return Decision(STOP, "%s Not reachable: %s." % (counts, _some(unreachable)), back)
     return Decision(GO_ON, counts, back)
+
+
+def _tried(state, name):
+    """Whether the version had its chance there: one that was taken back had it."""
+    return state.hosts[name].touched or state.hosts[name].status == ROLLED_BACK
 
 
 def _can_go_back(state, name):

@@ -271,6 +271,23 @@ def test_what_goes_back_when_the_budget_is_exceeded_is_the_policy(policy, back):
     assert "c in step gate: c failed" in found.reason
 
 
+UNTOUCHED = {"host": "c", "step": "gate", "outcome": "failed", "seconds": 1, "detail": {"untouched": True}}
+
+
+@pytest.mark.parametrize("policy", ["wave", "all"])
+def test_a_host_on_which_nothing_was_tried_takes_nobody_back(policy):
+    found = decision([*GATED[:-1], UNTOUCHED], policy=policy)
+    assert (found.verdict, found.roll_back) == ("stop", [])
+    # They go on where they stood, as soon as that is put right.
+    state = State([*lines(*GATED[:-1], UNTOUCHED, {"step": "decision", "verdict": "stop", "reason": "", "roll_back": []}), {"step": "run"}])
+    assert [wave["hosts"] for wave in state.waves()] == [["b", "c", "d"], ["e"]]
+
+
+def test_a_version_that_failed_in_an_earlier_wave_had_its_chance():
+    earlier = ["a stage ok", "a gate failed", {"step": "decision", "verdict": "go_on", "reason": "", "roll_back": ["a"]}, "a rollback ok"]
+    assert decision([*earlier, *GATED[4:-1], UNTOUCHED], Budget(1, 0)).roll_back == ["b", "d"]
+
+
 def test_within_the_budget_the_host_goes_back_alone_whatever_the_policy():
     found = decision(GATED, Budget(1, 0), "all")
     assert (found.verdict, found.roll_back) == ("go_on", ["c"])
