@@ -160,7 +160,7 @@ class ActionModule(ActionBase):
             if half_way:
                 raise LedgerError(
                     "The rollout %s of %s stands half way on %s. Go on with it: -e rollout_resume=%s. Or leave it, and begin this one with "
-                    "-e rollout_supersede=%s: hosts that fail return to what they had before that one."
+                    "-e rollout_supersede=%s: those of them that fail return to what they had before that one."
                     % (name, model, _some(half_way), name, name))
 
     def _resumed(self, root, rollout):

@@ -127,15 +127,17 @@ class Hold(object):
         return _read(self.path)
 
     def check(self, rollout: str, supersede: Sequence[str] = ()) -> Optional[Dict[str, Any]]:
-        """Return this rollout's hold, or that of one that it takes over, None if nobody has the device.
+        """Return this rollout's hold, or that of one that it takes over, None if nobody has the device: what another has done here is what was before.
 
         :raises RolloutLockError: another rollout has it.
         """
         held = self.read()
-        if held is None or held["rollout"] == rollout or held["rollout"] in supersede:
+        if held is None or held["rollout"] == rollout:
             return held
         if held.get("done"):
             return None
+        if held["rollout"] in supersede:
+            return held
         raise RolloutLockError(
             "This device is held by the rollout %s to version %d, begun by %s at %s (%s). If that goes on, wait for it. If its controller is gone, finish it "
             "from any machine that has its ledger with -e rollout_resume=%s. If nobody will, begin this rollout with -e rollout_supersede=%s: it starts from "

@@ -150,7 +150,9 @@ def test_a_device_that_is_done_holds_nobody_up(tmp_path):
     hold.take("a", "me", 2, {"labels": {"stable": 1}})
     hold.note(hold.read(), done=True)
     assert hold.check("a")["done"]
-    later = hold.take("b", "me", 3, {"labels": {"stable": 2}})
+    # Nor is it taken back by one that takes the place of the rollout because of others: what it was before may have been retired here.
+    assert hold.check("b", supersede=["a"]) is None
+    later = hold.take("b", "me", 3, {"labels": {"stable": 2}}, supersede=["a"])
     assert (later["before"], later["brought"]) == ({"labels": {"stable": 2}}, [3])
 
 
