@@ -117,7 +117,7 @@ class RolloutDevice(object):
         make_directories(self.base)
         labels = seen["labels"].get(self.model, {})
         held = self.hold.take(self.params["rollout"], self.params["by"], self.version, {
-            "entry": before, "labels": labels, "versions": seen["versions"],
+            "entry": before, "labels": labels, "versions": seen["versions"], "available": seen["available"],
         }, self.params["supersede"])
         self._place_companions()
         health = self._health()
@@ -318,12 +318,13 @@ class RolloutDevice(object):
         return set(self.server.look()["models"].get(self.model, {"available": []})["available"])
 
     def _set_aside(self, held):
-        labelled, there = set(held["before"]["labels"].values()), _numbers(self.base)
+        # A model without labels is asked for its newest version, so what was loaded was in use too. Older holds do not name it.
+        served, there = set(held["before"]["labels"].values()) | set(held["before"].get("available", ())), _numbers(self.base)
         result: typing.Dict[str, typing.Any] = {"aside": None}
-        if held["version"] in labelled:
-            result["note"] = "Version %d had labels before this rollout, so it stays." % held["version"]
+        if held["version"] in served:
+            result["note"] = "Version %d was served before this rollout, so it stays." % held["version"]
         # What a rollout that was taken over found on the disk is not its work.
-        away = {version for version in held["brought"] if version == held["version"] or version not in held["before"]["versions"]} - labelled
+        away = {version for version in held["brought"] if version == held["version"] or version not in held["before"]["versions"]} - served
         log = self.server.log_lines() if away & set(there) else ""
         reason = ROLLED_BACK % (self.params["rollout"], self.params["reason"])
         for version in sorted(away & set(there)):

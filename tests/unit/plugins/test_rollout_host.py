@@ -117,6 +117,7 @@ def test_a_version_goes_through_all_steps_and_each_can_be_done_again(device):
         assert all(size > 1024 ** 2 for size in gate["health"]["server_bytes"])
         # What the device was before the first time.
         assert device.labels() == LABELS
+        assert json.loads((device.base / ".rollout.json").read_text())["before"]["available"] == [1]
     # The other model is rolled out at the same time.
     device.config.write_text(device.config.read_text().replace(*other))
     before = before.replace(*other)
@@ -262,6 +263,19 @@ def test_no_step_comes_before_the_gate(unserved, name):
     result = unserved.step(name)
     assert result["failed"]
     assert "not held by the rollout digits-2-x" in result["msg"]
+
+
+def test_a_version_that_was_served_before_stays_without_a_label_too(unserved):
+    entry = entry_of(unserved.text({}), "digits")
+    shutil.copytree(unserved.base / "1", unserved.base / "2")
+    before = {"entry": entry, "labels": {}, "versions": [1, 2], "available": [1]}
+    Hold(str(unserved.base)).take("digits-2-x", "me@here", 1, before)
+    assert "was served before" in unserved.step("rollback", 1)["note"]
+    assert (unserved.base / "1").exists()
+    # One that only lay there is the rollout's.
+    Hold(str(unserved.base)).take("digits-2-x", "me@here", 2, before)
+    assert "note" not in unserved.step("rollback", 2)
+    assert not (unserved.base / "2").exists()
 
 
 @pytest.mark.parametrize("name", ["look", "rollback"])
