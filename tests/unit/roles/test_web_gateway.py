@@ -81,3 +81,8 @@ def test_everything_can_be_said(written, tmp_path):
 def test_what_nobody_should_have_is_refused_before_anything_is_changed(tmp_path, variables, said):
     code, output = play(tmp_path, [{"ansible.builtin.include_tasks": str(ROLE / "tasks/variables.yml")}], **variables)
     assert code != 0 and said in " ".join(output.split())
+
+
+def test_what_the_runtime_is_told_does_not_follow_itself():
+    (include,) = yaml.safe_load((ROLE / "tasks/runtime.yml").read_text())
+    assert include["vars"] and not [name for name in include["vars"] if name in (ROLE / "defaults/main.yml").read_text()]
