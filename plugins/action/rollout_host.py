@@ -62,10 +62,10 @@ class ActionModule(ActionBase):
         return self._finish(step, outcome, message, answer, time.time() - begin)
 
     def _finish(self, step, outcome, message, answer, seconds):
-        message = redact(message)[:LONGEST_MESSAGE]
+        message, version = redact(str(message))[:LONGEST_MESSAGE], answer.pop("version", None)
         line = {"host": self._host, "step": step, "outcome": outcome, "seconds": round(seconds, 2),
                 # A rollback takes back what the device holds, whatever the inventory declares by now.
-                "version": answer.pop("version", self._task.args["version"])}
+                "version": version if isinstance(version, int) else self._task.args["version"]}
         if message:
             line["msg"] = message
         detail = {key: value for key, value in answer.items() if key not in DROPPED and value not in (None, "", [], {})}

@@ -100,7 +100,9 @@ class Ledger:
 def _encoded(line: Dict[str, Any]) -> bytes:
     record = OrderedDict([("time", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))])
     record.update(line)
-    return (json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(", ", ": ")) + "\n").encode("utf-8")
+    # A host may tell what JSON and UTF-8 have no word for, such as a score that is no number, or half a character: its line is not lost for that.
+    told = json.loads(json.dumps(record), parse_constant=str, object_pairs_hook=OrderedDict)
+    return (json.dumps(told, ensure_ascii=False, separators=(", ", ": ")) + "\n").encode("utf-8", "replace")
 
 
 def first_line(directory: str) -> bytes:

@@ -2,6 +2,7 @@
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
 """How a rollout ended, in sentences and as the data of its report. Pure: lines of a ledger in, values out."""
 import calendar
+import contextlib
 import time
 from collections import OrderedDict
 from typing import Any, Dict, List, Sequence
@@ -113,8 +114,17 @@ def _samples(state: states.State) -> List[Dict[str, Any]]:
     gates = [(host, _last(host, "gate")) for host in state.hosts.values()]
     shown = [(host, line) for host, line in gates if line.get("detail", {}).get("samples")]
     shown.sort(key=lambda pair: pair[1]["outcome"] == states.OK)
-    return [{"host": host.name, "version": host.version, "outcome": line["outcome"], "drawings": [drawn(sample) for sample in line["detail"]["samples"]]}
+    return [{"host": host.name, "version": host.version, "outcome": line["outcome"], "drawings": _drawings(line["detail"]["samples"])}
             for host, line in shown[:SAMPLED_HOSTS]]
+
+
+def _drawings(samples: Any) -> List[Dict[str, Any]]:
+    """What can be drawn of a host's samples; it may tell anything."""
+    made = []
+    for sample in samples if isinstance(samples, list) else ():
+        with contextlib.suppress(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            made.append(drawn(sample))
+    return made
 
 
 def _last(host: states.Host, step: str) -> Dict[str, Any]:
@@ -124,14 +134,20 @@ def _last(host: states.Host, step: str) -> Dict[str, Any]:
 def _row(host: states.Host) -> Dict[str, Any]:
     gate, check = (_last(host, step).get("detail", {}) for step in ("gate", "check"))
     stage = (next((line for line in host.lines if line["step"] == "stage" and line.get("detail", {}).get("transport")), None) or {}).get("detail", {})
-    rounds = gate.get("rounds") or []
-    old = [pair[0] for pair in rounds if pair[0] is not None]
+    sent = stage.get("transport")
+    old, new = (_side(gate.get("rounds"), side) for side in (0, 1))
     return {
         "host": host.name, "wave": host.wave, "version": host.version, "status": host.status, "words": WORDS[host.status],
-        "old_ms": min(old) if old else None, "new_ms": min(pair[1] for pair in rounds) if rounds else None,
-        "requests": _number(check.get("requests")), "errors": _number(check.get("errors")), "sent": _number((stage.get("transport") or {}).get("bytes_sent")),
-        "seconds": sum(line.get("seconds", 0) for line in host.lines),
+        "old_ms": min(old) if old else None, "new_ms": min(new) if new else None,
+        "requests": _number(check.get("requests")), "errors": _number(check.get("errors")),
+        "sent": _number(sent.get("bytes_sent")) if isinstance(sent, dict) else None, "seconds": sum(line.get("seconds", 0) for line in host.lines),
     }
+
+
+def _side(rounds: Any, side: int) -> List[Any]:
+    """What one of the two versions took in each turn."""
+    turns = [turn for turn in rounds if isinstance(turn, (list, tuple)) and len(turn) == 2] if isinstance(rounds, list) else []
+    return [turn[side] for turn in turns if _number(turn[side]) is not None]
 
 
 def _number(value: Any) -> Any:

@@ -152,7 +152,9 @@ def parts(archive, index, missing):
     block = index["block_bytes"]
     sizes = {entry["path"]: entry["size"] for entry in index["parsed"]["files"]}
     offsets = {entry["path"]: entry["offset"] for entry in index["files"]}
-    waiting = [(path, number) for path in sorted(missing) for first, count in missing[path] for number in range(first, first + count)]
+    # A device may ask for anything; what the release does not have is not even counted.
+    waiting = sorted({(path, number) for path in set(missing) & set(sizes) for first, count in missing[path]
+                      for number in range(max(0, first), min(first + count, -(-sizes[path] // block)))})
     del waiting[max(1, ROUND_BYTES // block):]
     count = most = 0
     with open(archive, "rb") as stream, tempfile.TemporaryDirectory(prefix="tfleet-parts-") as folder:

@@ -333,6 +333,16 @@ def test_packed_blocks_are_put_where_they_belong_even_if_the_last_copy_was_cut(s
     assert_staged(last, 2)
 
 
+def test_a_device_is_sent_what_the_release_has_whatever_it_asks_for(folder):
+    archive = str(folder / "digits-1.tar")
+    asked = {"../secret": [[0, 1]], WEIGHTS: [[-5, 6], [BLOCKS - 1, 10 ** 15]]}
+    named = []
+    for path in release_sending.parts(archive, release_index.load(release_index.path_of(archive)), asked):
+        with open(path, "rb") as stream:
+            named += json.loads(stream.readline().decode())
+    assert named == [[WEIGHTS, 0, 1], [WEIGHTS, BLOCKS - 1, 1]]
+
+
 def test_nonsense_in_a_packed_copy_is_passed_over(stage, folder):
     first = stage(1, work=given(folder / "digits-1.tar"))
     for number, content in enumerate((b"", b"[[", b'[["../x", 0, 1]]\nx', b'[["saved_model.pb", 99999, 1]]\nx', b'{"a": 1}\n', b"\xff" * 100)):

@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_decision import Budget, budget, decide
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, known, name_of
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary, waiting
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_report import report, summary, trend, waiting
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import settings
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_state import State
 from ansible_collections.tfleet.serving.tests.unit.plugins.rollout_simulation import simulate
@@ -53,6 +53,12 @@ def test_it_gives_back_what_was_written_with_the_time(ledger):
     read = ledger.read()
     assert read[0]["step"] == "plan"
     assert (read[1]["msg"], read[1]["time"][:2]) == ("grün", "20")
+
+
+def test_what_json_has_no_word_for_is_no_reason_to_lose_a_line(ledger):
+    ledger.append({"host": "a", "step": "gate", "outcome": "failed", "msg": "half \udcff", "detail": {"rounds": [[1.0, float("nan")], [-float("inf"), 2.5]]}})
+    line = ledger.read()[1]
+    assert (line["msg"], line["detail"]) == ("half ?", {"rounds": [[1.0, "NaN"], ["-Infinity", 2.5]]})
 
 
 def test_only_the_owner_may_read_it(ledger):
@@ -351,6 +357,21 @@ def test_the_report_places_every_answer_on_the_time_line():
     assert all(0 <= bar["start"] <= shown["seconds"] for wave in shown["waves"] for bar in wave["bars"])
     assert [(failure["host"], failure["step"]) for failure in shown["failures"]] == [("b", "gate")]
     assert len(shown["ticks"]) <= 9
+
+
+SAMPLE = {"input": "0", "output": {"y": [1.5]}, "expected": {"y": [1.5]}}
+
+
+@pytest.mark.parametrize(("detail", "new_ms", "drawings"), [
+    ({"rounds": "x"}, None, 0), ({"rounds": [[1, "a"], [2, 3], [4], 5]}, 3, 0), ({"rounds": {"a": 1}, "transport": "x", "requests": "x"}, None, 0),
+    ({"samples": [{}, "x", {"input": 1, "output": [], "expected": None}, SAMPLE]}, None, 1), ({"samples": "x"}, None, 0), ({"samples": {"a": 1}}, None, 0),
+])
+def test_one_malformed_answer_leaves_the_report_of_all_others(detail, new_ms, drawings):
+    made = lines(*(dict(zip(("host", "step", "outcome"), answer.split()), seconds=1, detail=detail) for answer in through("a")), *through("b"))
+    shown = report(made, State(made))
+    assert (shown["hosts"][0]["new_ms"], shown["hosts"][1]["words"]) == (new_ms, "on the new version")
+    assert sum(len(sample["drawings"]) for sample in shown["samples"]) == drawings
+    assert trend(made, State(made))["new_ms"] == new_ms
 
 
 # ---- a thousand hosts ----

@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import types
 
 import pytest
+from ansible_collections.tfleet.serving.plugins.action.rollout_host import ActionModule
 from ansible_collections.tfleet.serving.plugins.module_utils import release_index
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import sha256_file
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger
@@ -92,6 +94,16 @@ def test_one_that_is_there_gets_the_signature_that_it_has_since(stage, mirror, t
     assert (line["outcome"], line["detail"]["transport"]["bytes_sent"]) == ("ok", 0), line
     assert (in_place / "manifest.json.sig").read_bytes() == b"signature"
     assert "transport" not in stage(60, archive, digest)["detail"]
+
+
+def test_an_answer_of_another_shape_leaves_its_line_too(tmp_path):
+    made = Ledger(str(tmp_path / "ledger"))
+    made.create({"rollout": "digits-2-x"})
+    action = ActionModule.__new__(ActionModule)
+    action._host, action._task = "a", types.SimpleNamespace(args={"version": 2, "ledger": made.directory})
+    action._finish("gate", "ok", ["no", "text"], {"version": "x"}, 1)
+    line = made.read()[-1]
+    assert (line["host"], line["version"], line["msg"]) == ("a", 2, "['no', 'text']")
 
 
 def test_a_mirror_that_has_another_release_is_no_broken_link(stage, mirror, tmp_path):
