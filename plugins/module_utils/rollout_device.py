@@ -17,7 +17,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.errors import Modul
 from ansible_collections.tfleet.serving.plugins.module_utils.memory import human, memory_bytes, parse_size
 from ansible_collections.tfleet.serving.plugins.module_utils.model_entry import entry_of, serving
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import FIRST_LABEL, PROVEN_LABEL
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ROLLED_BACK, Hold, step_alone
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ROLLED_BACK, Hold, RolloutLockError, step_alone
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_server import ServerError, digest
 from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RuntimeFailure
 from ansible_collections.tfleet.serving.plugins.module_utils.version_state import ensure_version
@@ -282,7 +282,13 @@ class RolloutDevice(object):
 
         The hold tells what was brought and what was there: inventories change, and another rollout may have been taken over.
         """
-        held = self.hold.check(self.params["rollout"], self.params["supersede"])
+        try:
+            held = self.hold.check(self.params["rollout"], self.params["supersede"])
+        except RolloutLockError as error:
+            if not error.result.get("held_by"):
+                raise
+            # Whoever has it now began from what was here then, and owes that.
+            return {"returned_to": None, "note": "This device is not this rollout's to take back: the rollout %s has it." % error.result["held_by"]}
         if held is None:
             return {"returned_to": None, "note": "This device was not changed by the rollout, or is back already."}
         before, labels = held["before"], held["before"]["labels"]

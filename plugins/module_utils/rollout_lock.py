@@ -142,7 +142,7 @@ class Hold(object):
             "This device is held by the rollout %s to version %d, begun by %s at %s (%s). If that goes on, wait for it. If its controller is gone, finish it "
             "from any machine that has its ledger with -e rollout_resume=%s. If nobody will, begin this rollout with -e rollout_supersede=%s: it starts from "
             "what the device had before." % (held["rollout"], held["version"], held["by"], held["since"], self.path, held["rollout"], held["rollout"]),
-            held_by=held["rollout"])
+            held_by=held["rollout"], untouched=True)
 
     def take(self, rollout: str, by: str, version: int, before: Dict[str, Any], supersede: Sequence[str] = ()) -> Dict[str, Any]:
         """Hold the device; what it was before the first rollout that held it stays written. Returns the hold.

@@ -278,12 +278,22 @@ def test_a_version_that_was_served_before_stays_without_a_label_too(unserved):
     assert not (unserved.base / "2").exists()
 
 
-@pytest.mark.parametrize("name", ["look", "rollback"])
-def test_another_rollout_is_refused_before_anything_is_done(unserved, name):
-    Hold(str(unserved.base)).take("digits-2-y", "you@there", 2, {"labels": LABELS})
-    result = unserved.step(name)
-    assert result["failed"]
-    assert "held by the rollout digits-2-y" in result["msg"]
+def test_another_rollout_is_refused_before_anything_is_done(unserved):
+    hold = Hold(str(unserved.base))
+    hold.take("digits-2-y", "you@there", 2, {"labels": LABELS})
+    for name in ("look", "promote"):
+        result = unserved.step(name)
+        assert result["failed"]
+        assert "held by the rollout digits-2-y" in result["msg"]
+        # Who lost the race for a device owes it nothing.
+        assert result["untouched"] is True
+    back = unserved.step("rollback")
+    assert (back.get("failed", False), back["changed"], back["returned_to"]) == (False, False, None)
+    assert "the rollout digits-2-y has it" in back["note"]
+    assert hold.read()["rollout"] == "digits-2-y"
+    # Whose it is when its hold cannot be read nobody knows.
+    (unserved.base / ".rollout.json").write_text("{")
+    assert "cannot be read" in unserved.step("rollback")["msg"]
 
 
 @pytest.mark.parametrize("name", ["look", "rollback"])
