@@ -155,26 +155,27 @@ class RolloutDevice(object):
 
     def _exchange(self, held, health):
         """The new version instead of the old one: the label comes back as soon as the new one is proven, or the old one is."""
-        begin = time.time()
+        begin, until = time.monotonic(), None
         seen = self.params["seen"]
         labels = seen["labels"].get(self.model, {})
         # Whoever comes after a kill must know that there is no room for both.
         self.hold.note(held, exchanging=True)
         try:
             if self.version not in seen["available"] or any(labels.get(label) != self.version for label in self._moved()):
-                self._alone()
-            measured = self._measure(None, health)
+                until = begin + self.params["exchange_seconds"]
+                self._alone(until)
+            measured = self._measure(None, health, until)
             self._configure(self._entry("moved"))
         except ModuleError:
             self._labels_back(held)
             raise
         self.hold.note(held, exchanged=True)
-        return dict(measured, interruption_seconds=round(time.time() - begin, 1))
+        return dict(measured, interruption_seconds=round(time.monotonic() - begin, 1))
 
-    def _alone(self):
+    def _alone(self, until):
         self._configure(self._entry("alone"))
         try:
-            self.server.wait(self.model, self.version, self.params["exchange_seconds"])
+            self.server.wait(self.model, self.version, max(1, until - time.monotonic()))
         except RuntimeFailure as failure:
             raise StepError("Version %d was not AVAILABLE within the %d seconds that this device may be without the model (rollout_exchange_seconds): %s"
                             % (self.version, self.params["exchange_seconds"], failure)) from failure
@@ -185,8 +186,8 @@ class RolloutDevice(object):
         except RuntimeFailure as failure:
             raise StepError("Version %d did not become AVAILABLE: %s" % (version, failure)) from failure
 
-    def _measure(self, old, before):
-        """Ask both versions in turns, so that both meet the same minute."""
+    def _measure(self, old, before, until=None):
+        """Ask both versions in turns, so that both meet the same minute; in an exchange at most ``until`` then."""
         golden, old_golden = self._golden(self.version), self._golden(old) if old is not None else None
         if golden is None:
             raise StepError("There are no golden answers of version %d of %s, so nothing would prove it. Name them in tfleet_models (golden:), or run "
@@ -199,8 +200,13 @@ class RolloutDevice(object):
                     reference = self.server.ask(self.model, old_golden, version=old)["p50"]
                 except RuntimeFailure as failure:
                     notes.append("Version %d, which is served now, did not answer as recorded: %s" % (old, failure))
-            answer = self._ask("version %d" % self.version, golden, version=self.version)
+            limit = {} if until is None else {"timeout": max(5.0, min(60.0, until - time.monotonic()))}
+            answer = self._ask("version %d" % self.version, golden, version=self.version, **limit)
             rounds.append((reference, answer["p50"]))
+            if until is not None and time.monotonic() > until:
+                raise StepError("Version %d was AVAILABLE, but not proven within the %d seconds that this device may be without the model "
+                                "(rollout_exchange_seconds): it was asked %d of %d times (rollout_rounds)."
+                                % (self.version, self.params["exchange_seconds"], len(rounds), self.params["rounds"]))
         findings = judge.latency(rounds, self.params["latency_factor"], self.params["latency_slack_ms"], self.params["latency_budget_ms"])
         after = self._health()
         findings += judge.restarts(before, after) + self._against(before, after)

@@ -233,6 +233,12 @@ def test_an_exchange_that_was_killed_goes_on_as_one(device, tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal: 4000000 kB\nMemAvailable: 1 kB\n")
     small = {"roots": {"proc": str(tmp_path)}, "release_bytes": 10 ** 6, "policy": {"latest": {"num_versions": 1}},
              "settings": {"rollout_rounds": 1, "rollout_exchange_seconds": 30}}
+    # Longer than it may be without the model no version is asked.
+    gate = device.gate(**dict(small, settings={"rollout_rounds": 100, "rollout_exchange_seconds": 3}))
+    assert gate["failed"], gate
+    assert "within the 3 seconds that this device may be without the model (rollout_exchange_seconds)" in gate["msg"]
+    assert device.asks(label="stable")["version"] == 1
+    assert device.step("rollback")["returned_to"] == 1
     # The old version is gone, and nothing points to the new one yet, which is asked without end.
     device.killed("gate", lambda: "canary" not in device.config.read_text() and not device.asks(version=2).get("failed"),
                   **device.looked(**dict(small, settings=dict(small["settings"], rollout_rounds=100))))
