@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import time
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsiblePromptNoninteractive
@@ -24,6 +24,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves impor
 # Steps after which is decided: all that a host must have answered by then, and where it stands if all was well.
 ANSWERED = {"stage": ("stage",), "gate": ("stage", "gate"), "check": ("stage", "gate", "promote", "check")}
 PASSED = {"stage": ("staged", states.DONE), "gate": ("gated",), "check": (states.DONE,)}
+LOST = "What %s gets is not known: a task before this one failed there, and says why above. Correct it, or leave it out with --limit."
 POLL_SECONDS = 2
 # So many rollouts of a model are looked back upon.
 TRENDS = 10
@@ -83,11 +84,10 @@ class ActionModule(ActionBase):
     def _made(self, root, rollout, chosen, names, checked):
         """The plan of a new rollout to the hosts that were chosen, or what is left of one that is resumed, for the hosts of this run."""
         if chosen is None:
-            ledger, state = self._resumed(root, rollout)
-            state.add({"step": "run"})
+            ledger, state, left_out = self._resumed(root, rollout, names)
         else:
-            ledger, state = self._planned(root, rollout, chosen, checked)
-        waves = [dict(wave, hosts=[name for name in wave["hosts"] if name in names]) for wave in state.waves()]
+            (ledger, state), left_out = self._planned(root, rollout, chosen, checked), set()
+        waves = [dict(wave, hosts=[name for name in wave["hosts"] if name in names and name not in left_out]) for wave in state.waves()]
         waves, owed = [wave for wave in waves if wave["hosts"]], [name for name in state.owed() if name in names]
         self._refuse_lost(owed + [name for wave in waves for name in wave["hosts"]])
         # For a typing error in a budget: before anything begins.
@@ -140,8 +140,7 @@ class ActionModule(ActionBase):
         """Ansible goes on without a host whose task failed: a rollout that was planned without it would call itself done."""
         lost = [name for name in names if name not in self._vars["ansible_play_hosts"]]
         if lost:
-            raise LedgerError("What %s gets is not known: a task before this one failed there, and says why above. Correct it, or leave it out with --limit. "
-                              "Nothing has begun." % _some(lost))
+            raise LedgerError(LOST % _some(lost) + " Nothing has begun.")
 
     def _model(self):
         model = self._vars.get("rollout_model")
@@ -163,26 +162,51 @@ class ActionModule(ActionBase):
                     "-e rollout_supersede=%s: those of them that fail return to what they had before that one."
                     % (name, model, _some(half_way), name, name))
 
-    def _resumed(self, root, rollout):
+    def _resumed(self, root, rollout, names):
+        """The ledger, what it tells, and the hosts that stay out of the waves: what they wait for holds up no rollback that others owe."""
         ledger = Ledger(os.path.join(root, rollout))
         state = states.State(ledger.read())
         model = self._vars.get("rollout_model")
         if model and model != state.plan["model"]:
             raise LedgerError("%s is a rollout of %s, not of %s." % (rollout, state.plan["model"], model))
-        # A ledger outlives inventories: what went from there cannot take part.
-        gone = [name for name in state.hosts if name not in self._vars["hostvars"]]
-        if gone:
-            raise LedgerError("%s names hosts that this inventory does not have: %s. Take the inventory it was begun with." % (rollout, _some(gone)))
-        homeless = [name for name in state.owed() if self._vars["hostvars"][name].get("rollout_item") == {}]
+        state.add({"step": "run"})
+        owed = [name for name in state.owed() if name in names]
+        homeless = [name for name in owed if self._vars["hostvars"][name].get("rollout_item") == {}]
         if homeless:
             raise LedgerError("%s have to be rolled back, and tfleet_models has no %s for them by now, so nobody knows where it lies. Take the inventory as "
                               "it was." % (_some(homeless), state.plan["model"]))
-        for host in state.hosts.values():
+        left_out = set()
+        for hosts, why in self._cannot_go_on(rollout, state, names):
+            if not owed:
+                raise LedgerError(why)
+            self._say("left out: %s. %s" % (_some(hosts), why), bad=True)
+            left_out.update(hosts)
+        return ledger, state, left_out
+
+    def _cannot_go_on(self, rollout, state, names):
+        """[(hosts, why)] of those that still wait and cannot be led on with this inventory."""
+        found = []
+        # A ledger outlives inventories: what went from there cannot take part.
+        unfinished = [host for host in state.hosts.values() if host.waiting or host.status == states.OWED]
+        gone = [host.name for host in unfinished if host.name not in self._vars["hostvars"]]
+        if gone:
+            found.append((gone, "%s names hosts that this inventory does not have: %s. Take the inventory it was begun with." % (rollout, _some(gone))))
+        others: Dict[Tuple[int, int], List[str]] = {}
+        lost = []
+        for host in unfinished:
+            if not host.waiting or host.name not in names:
+                continue
             declared = (self._vars["hostvars"][host.name].get("rollout_item") or {}).get("version")
-            if host.waiting and declared is not None and declared != host.version:
-                raise LedgerError("%s brings version %s to %s, and tfleet_models declares version %s for it by now. Begin a new rollout, or take the inventory "
-                                  "as it was." % (rollout, host.version, host.name, declared))
-        return ledger, state
+            if declared is not None and declared != host.version:
+                others.setdefault((host.version, declared), []).append(host.name)
+            elif host.name not in self._vars["ansible_play_hosts"]:
+                lost.append(host.name)
+        for (version, declared), hosts in others.items():
+            found.append((hosts, "%s brings version %s to %s, and tfleet_models declares version %s there by now. Begin a new rollout, or take the inventory "
+                          "as it was." % (rollout, version, _some(hosts), declared)))
+        if lost:
+            found.append((lost, LOST % _some(lost)))
+        return found
 
     def _show(self, state, waves, owed):
         total = len(state.hosts)

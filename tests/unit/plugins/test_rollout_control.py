@@ -116,6 +116,42 @@ def test_what_is_owed_asks_for_its_model_and_not_for_its_version(play, ledger):
     assert "a" in shown(output)["owed"]
 
 
+def bad_canary(ledger, a="unreachable"):
+    """The ledger of a rollout that was stopped after its canary, which went back or not; b has it all already, c waits."""
+    lines = [*answers("stage", a="ok", b="ok", c="ok"), *answers("gate", a="failed")]
+    lines[1]["detail"] = {"settled": True}
+    return ledger({"step": "run"}, *lines, {"step": "decision", "wave": 1, "verdict": "stop", "reason": "", "roll_back": ["a"]}, *answers("rollback", a=a))
+
+
+@pytest.mark.parametrize("c", [{"rollout_item": {"version": 1}}, None])
+def test_who_merely_waits_holds_up_no_rollback_that_is_owed(play, ledger, c):
+    # The bad release was taken out of the inventory, and so was b, which is done; or so was c.
+    made = bad_canary(ledger)
+    hosts = {"a": {"rollout_item": {"version": 1}}, **({"c": c} if c else {})}
+    code, output = play(PLAN, SHOWN, hosts=hosts, rollout_resume=os.path.basename(made.directory))
+    assert code == 0, output
+    assert (shown(output)["owed"], shown(output)["order"]) == (["a"], [])
+    assert "left out: c. " in output
+    assert ("brings version 2 to c, and tfleet_models declares version 1 there by now" if c else "does not have: c. Take the inventory") in output
+
+
+def test_a_host_whose_release_cannot_be_built_holds_up_no_rollback_that_is_owed(play, ledger):
+    made = bad_canary(ledger)
+    code, output = play(choose(a=2, b=2, c=0), PLAN, SHOWN, hosts="abc", rollout_resume=os.path.basename(made.directory))
+    assert (shown(output)["owed"], shown(output)["order"]) == (["a"], []), (code, output)
+    assert "left out: c. What c gets is not known" in output
+
+
+def test_where_nothing_is_owed_another_version_is_refused_of_hosts_of_this_run(play, ledger):
+    made = bad_canary(ledger, "ok")
+    hosts, resume = {"a": {"rollout_item": {"version": 1}}, "c": {"rollout_item": {"version": 1}}}, {"rollout_resume": os.path.basename(made.directory)}
+    code, output = play(PLAN, SHOWN, hosts=hosts, **resume)
+    assert code == 2, output
+    assert "brings version 2 to c, and tfleet_models declares version 1 there by now. Begin a new rollout" in output
+    code, output = play(PLAN, SHOWN, hosts=hosts, options=("--limit", "a"), **resume)
+    assert (code, shown(output)["order"]) == (0, []), output
+
+
 @pytest.mark.parametrize(("first", "superseded"), [(b"", False), (b'{"step": "pl', False), (b'{"step": "pl@@\n', True)])
 def test_a_rollout_without_a_plan_shuts_nobody_out(play, ledger, begun, first, superseded):
     made = ledger()
