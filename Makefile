@@ -57,8 +57,8 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 
 ##@ Test
 # Two at a time, the longest first.
-SUITES := molecule:1500$(MORE_SUITES) unit:900 test-demo:720 conformance:720 test-conversion:300 due-benchmark:240 due-networks:180 due-tftrt:360 test-legacy:540 faults:420 test-guides:180 sanity:180 lint:240 test-browser:150 test-monitoring:120
-.PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-benchmark test-networks molecule faults test-legacy test-guides test-browser test-monitoring test-tftrt test-hardware test-arm64 collection docs bench
+SUITES := molecule:1500$(MORE_SUITES) unit:900 test-demo:720 conformance:720 test-conversion:300 due-benchmark:240 due-networks:180 due-tftrt:360 test-legacy:540 test-faults:420 test-guides:180 sanity:180 lint:240 test-browser:150 test-monitoring:120
+.PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-benchmark test-networks molecule faults test-faults test-legacy test-guides test-browser test-monitoring test-tftrt test-hardware test-arm64 collection docs bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
 
@@ -127,13 +127,12 @@ molecule-%: setup-test
 test-guides: setup-test ## Every command of the guides: run, or proven by what its mark names, or at least understood by its program
 	pytest tests/guides
 
-faults: setup-test ## What goes wrong with the server (bad models, kills, floods of nonsense) and with releases on their way; results in build/faults.json
+test-faults: setup-test ## Of `make faults` what goes wrong with the server and with releases on their way
 	pytest tests/faults --ignore tests/faults/rollout
 
-# Not yet part of `make test`: a quarter of an hour.
-.PHONY: faults-rollout
-faults-rollout: setup-test ## What goes wrong with a rollout: killed controllers, bad versions, hosts that hang or are away
-	pytest tests/faults/rollout
+# Half an hour; `make test` has a part of it, and of rollouts the scenario rollout.
+faults: setup-test ## What goes wrong with servers, with releases on their way and with rollouts; results in build/faults.json
+	pytest tests/faults
 
 # Not yet part of `make test`: seven minutes, of which the scenario provision proves a part.
 .PHONY: test-system
