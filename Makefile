@@ -118,7 +118,8 @@ test-networks: setup-test ## Variants of MobileNetV2, ResNet50, SSD and Faster R
 SCENARIOS := default provision container rollout
 molecule: setup-test ## The roles on real systemd hosts in Docker
 	molecule/shared/test_hosts up
-	for scenario in $(SCENARIOS); do molecule test --scenario-name $$scenario --no-command-borders; done
+	@failed=; for scenario in $(SCENARIOS); do molecule test --scenario-name $$scenario --no-command-borders || failed="$$failed $$scenario"; done; \
+	  if [ -n "$$failed" ]; then echo "Failed:$$failed" >&2; exit 1; fi
 
 # One step of the default scenario while working on a role, as molecule-converge or molecule-verify.
 molecule-%: setup-test
