@@ -389,8 +389,13 @@ class RolloutDevice(object):
 
     def _put_in_place(self):
         src = self.params["src"]
-        there = self._is_release(os.path.join(self.base, str(self.version)))
+        place = os.path.join(self.base, str(self.version))
+        there = self._is_release(place)
         self._ensure(src=None if there or not os.path.exists(src) else src)
+        # An older release of the same number may be signed as well, and what was staged be swapped for it.
+        if not self._is_release(place):
+            raise StepError("%s is not the release of version %d that is rolled out: its %s differs from the controller's. Somebody else put it there, or "
+                            "swapped what was staged. Find out who, then begin a new rollout." % (place, self.version, manifests.NAME))
 
     def _ensure(self, check_mode=False, **desired):
         params = {"base_path": self.base, "model": self.model, "version": self.version, "src": None, "state": "present", "reason": "", "keep": 0, "protect": []}

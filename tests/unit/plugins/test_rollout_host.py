@@ -182,6 +182,12 @@ def test_a_version_that_does_not_pass_leaves_the_device_as_it_was(device):
     gate = device.gate(settings={"rollout_rounds": 1, "rollout_latency_slack_ms": 5000, "rollout_memory_growth": "1M"})
     assert "of memory more than before, allowed are 1 MiB (rollout_memory_growth" in gate["msg"]
     assert not device.step("rollback").get("failed")
+    # Another release of that number, in the place of the one that was staged.
+    (device.base / ".aside/2").rename(device.base.parent / "aside")
+    gate = device.step("gate", **dict(device.looked(), src=serving_tools.release(device.runtime, 2, 1)))
+    assert "is not the release of version 2 that is rolled out" in gate["msg"], gate
+    assert device.asks(label="stable")["version"] == 1
+    assert not device.step("rollback").get("failed")
     device.golden = serving_tools.GOLDEN % 1
     gate = device.gate()
     assert gate["failed"]
