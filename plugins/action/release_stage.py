@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import signal
+import sys
 import time
 import typing
 import zlib
@@ -22,8 +23,8 @@ from ansible_collections.tfleet.serving.plugins.plugin_utils.transport_choice im
 
 MODULE = "tfleet.serving.release_stage"
 TRANSPORTS = ("auto", "push", "pull", "swarm")
-# What one Ansible process after the other can do in vain before the device is given up.
-MOST_ROUNDS = 1000
+# So many times in a row the device may lack no less than before.
+VAIN_ROUNDS = 3
 
 
 class ActionModule(ActionBase):
@@ -143,11 +144,17 @@ class ActionModule(ActionBase):
             return self._module(task_vars, {"fetch": "archive", "archive": self._archive})
         rate = self._rate // max(1, min(len(self._hosts), self._forks(task_vars))) if self._rate else 0
         first: typing.Dict[str, typing.Any] = {}
-        sent = 0
-        for _round in range(MOST_ROUNDS):
+        sent, vain, least = 0, 0, sys.maxsize
+        while True:
             result = self._module(task_vars, {})
             first = first or result
             if result.get("failed") or not result.get("missing"):
+                break
+            lacking = sum(count for runs in result["missing"].values() for _first, count in runs)
+            vain, least = 0 if lacking < least else vain + 1, min(least, lacking)
+            if vain == VAIN_ROUNDS:
+                result = {"failed": True, "msg": "%d blocks were sent %d times, and were not as they should be any time. Look at the disk and the memory of "
+                                                 "the host (dmesg), then run again." % (lacking, VAIN_ROUNDS)}
                 break
             self._moved()
             shell = release_sending.rsync_command(self._connection) if result["rsync"] else None

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import zlib
 
 import pytest
+from ansible_collections.tfleet.serving.plugins.action.release_stage import ActionModule
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
 from ansible_collections.tfleet.serving.plugins.module_utils import release_index, signature, sources
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import canonical_json
@@ -331,6 +333,33 @@ def test_packed_blocks_are_put_where_they_belong_even_if_the_last_copy_was_cut(s
     last = stage(2, work=given(archive))
     assert last["missing"] == {}
     assert_staged(last, 2)
+
+
+@pytest.mark.parametrize(("damaged", "failed"), [(1000, True), (3, False)])
+def test_a_disk_that_damages_what_it_writes_is_given_up(stage, folder, damaged, failed):
+    archive = str(folder / "digits-1.tar")
+    rounds, copies = [], []
+
+    def put(source, target):
+        with open(source, "rb") as stream:
+            content = bytearray(stream.read())
+        copies.append(target)
+        content[-1] ^= len(copies) <= damaged
+        with open(target, "wb") as stream:
+            stream.write(content)
+
+    def module(_task_vars, work):
+        rounds.append(work)
+        assert len(rounds) < 20
+        return dict(stage(1, work=given(archive)), rsync=False)
+
+    action = ActionModule.__new__(ActionModule)
+    action._archive, action._index, action._rate, action._module = archive, release_index.load(release_index.path_of(archive)), 0, module
+    action._task = types.SimpleNamespace(timeout=0)
+    action._connection = types.SimpleNamespace(transport="ssh", put_file=put, _shell=types.SimpleNamespace(join_path=os.path.join))
+    result = action._push({})
+    assert bool(result.get("failed")) == failed, result
+    assert not failed or "Look at the disk" in result["msg"]
 
 
 def test_a_device_is_sent_what_the_release_has_whatever_it_asks_for(folder):
