@@ -5,7 +5,7 @@ import pytest
 MODELS = "/var/lib/tfleet/models"
 
 
-@pytest.mark.parametrize("path", ["/etc/tfleet", "/var/lib/tfleet-model-server", "/opt/tfleet/image"])
+@pytest.mark.parametrize("path", ["/etc/tfleet", "/var/lib/tfleet-model-server", "/opt/tfleet/image", "/etc/tfleet-gateway", "/opt/tfleet/gateway-image"])
 def test_what_the_roles_made_is_gone(host, path):
     assert not host.file(path).exists
 
@@ -14,20 +14,22 @@ def test_no_container_is_left(host):
     assert host.check_output("docker container ls --all --quiet") == ""
 
 
-def test_the_images_are_gone(host):
-    assert host.check_output("docker image ls --quiet tfleet-runtime") == ""
+@pytest.mark.parametrize("name", ["tfleet-runtime", "tfleet-gateway"])
+def test_the_images_are_gone(host, name):
+    assert host.check_output("docker image ls --quiet %s", name) == ""
 
 
 def test_the_base_image_is_not_ours_to_remove(host):
     assert host.check_output("docker image ls --quiet tfleet-test-base") != ""
 
 
-def test_the_user_of_the_server_is_gone(host):
-    assert not host.user("tfleet").exists
-    assert not host.group("tfleet").exists
+@pytest.mark.parametrize("name", ["tfleet", "tfleet-gateway"])
+def test_the_users_are_gone(host, name):
+    assert not host.user(name).exists
+    assert not host.group(name).exists
 
 
-@pytest.mark.parametrize("port", [8500, 8501])
+@pytest.mark.parametrize("port", [8500, 8501, 8502])
 def test_nothing_listens_any_more(host, port):
     assert not host.socket(f"tcp://127.0.0.1:{port}").is_listening
 
