@@ -87,12 +87,12 @@ class Places(object):
 
 
 def _number(client: str) -> int:
-    """A client's number, never 0. An IPv6 client has a whole network of addresses."""
+    """A client's number, never 0. An IPv6 client has a whole network of addresses; what listens on [::] sees IPv4 clients as ::ffff:192.0.2.1."""
     address = client
     try:
         parsed = ipaddress.ip_address(client)
-        if parsed.version == 6:
-            address = str(ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
+        parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+        address = str(parsed if parsed.version == 4 else ipaddress.ip_network((int(parsed) >> 64 << 64, 64)))
     except ValueError:
         pass
     digest = hashlib.sha256(address.encode("utf-8", "surrogateescape")).digest()

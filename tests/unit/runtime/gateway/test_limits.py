@@ -50,6 +50,11 @@ def test_the_addresses_of_one_ipv6_network_are_one_client(tmp_path):
     assert taken(rates, "2001:db8::1")[0] == 3 and taken(rates, "2001:db8::ffff:1")[0] == 0 and taken(rates, "2001:db8:1::1")[0] == 3
 
 
+def test_ipv4_clients_of_an_ipv6_socket_are_clients_of_their_own(tmp_path):
+    rates = Rates(str(tmp_path / "rates"), 1, 3, Clock())
+    assert taken(rates, "::ffff:192.0.2.1")[0] == 3 and taken(rates, "::ffff:192.0.2.2")[0] == 3 and taken(rates, "192.0.2.1")[0] == 0
+
+
 def test_many_clients_take_no_memory_and_harm_no_active_one(tmp_path):
     clock = Clock()
     rates = Rates(str(tmp_path / "rates"), 0.001, 3, clock)
