@@ -88,7 +88,7 @@ class Upstreams(object):
         found = []
         for server in self._usable():
             try:
-                found.append((server.address, self._call(server, lambda one: one.status(model, timeout=PROBE_SECONDS))))
+                found.append((server.address, self._call(server, lambda one: one.status(model, timeout=PROBE_SECONDS), late_fails=False)))
             except TfleetError as error:
                 if error.result.get("code") == "NOT_FOUND":
                     found.append((server.address, []))
@@ -122,7 +122,7 @@ class Upstreams(object):
                     error = failed
         raise error or TfleetError("No model server can be reached.", code="UNAVAILABLE")
 
-    def _call(self, server: Any, call: Callable[[Any], Any]) -> Any:
+    def _call(self, server: Any, call: Callable[[Any], Any], late_fails: bool = True) -> Any:
         with self._lock:
             server.in_flight += 1
         try:
@@ -130,7 +130,9 @@ class Upstreams(object):
         except TfleetError as error:
             code = error.result.get("code", "")
             if code in _FAILED and not overloaded(error):
-                server.breaker.failed()
+                # A server that is busy with pictures is late with a list, and not away.
+                if late_fails or code != "DEADLINE_EXCEEDED":
+                    server.breaker.failed()
             else:
                 server.breaker.succeeded()
             if code in _FAILED:
@@ -145,20 +147,18 @@ class Upstreams(object):
         return answer
 
     def _usable(self) -> List[Any]:
-        """The servers to try, the least busy first, in turns. If all are left alone, whoever is due is probed at once."""
-        due = [server for server in self.servers if server.breaker.may_probe()]
+        """The servers to try, the least busy first, in turns: those that are not left alone, or all where that leaves none."""
         closed = [server for server in self.servers if server.breaker.state == CLOSED]
-        for server in due:
-            if closed:
-                threading.Thread(target=self._probe, args=(server,), daemon=True).start()
-            else:
-                self._probe(server)
+        if closed:
+            for server in self.servers:
+                if server.breaker.may_probe():
+                    threading.Thread(target=self._probe, args=(server,), daemon=True).start()
         with self._lock:
             self._turn += 1
             turn = self._turn
         count = len(self.servers)
         order = sorted(range(count), key=lambda place: (self.servers[place].in_flight, (place + turn) % count))
-        return [self.servers[place] for place in order if self.servers[place].breaker.state == CLOSED]
+        return [self.servers[place] for place in order if not closed or self.servers[place] in closed]
 
     def _probe(self, server: Any) -> None:
         try:

@@ -130,18 +130,35 @@ def test_a_server_that_is_back_is_asked_again_and_no_user_waits_for_the_probe(po
     assert asked(fails) > before
 
 
-def test_the_only_server_is_probed_by_whoever_comes(pool, monkeypatch):
-    monkeypatch.setattr(upstreams, "OPEN_SECONDS", 0.05)
-    served = Served()
-    one, _ = pool(served)
-    served.fail = ("UNAVAILABLE", "starting")
+@pytest.mark.parametrize("count", [1, 2])
+def test_where_no_other_is_left_a_server_is_asked_all_the_same(pool, count):
+    several = [Served() for _ in range(count)]
+    servers, _ = pool(*several)
+    for served in several:
+        served.fail = ("UNAVAILABLE", "starting")
     for _ in range(FAILURES + 2):
         with pytest.raises(TfleetError) as error:
-            one.predict("cats", INPUT)
+            servers.predict("cats", INPUT)
         assert error.value.result["code"] == "UNAVAILABLE"
-    served.fail = None
-    time.sleep(0.06)
-    assert one.predict("cats", INPUT).version == 7
+    assert set(servers.states().values()) == {OPEN}
+    several[-1].fail = None
+    assert servers.predict("cats", INPUT).version == 7 and CLOSED in servers.states().values()
+
+
+def test_a_server_that_is_slow_to_say_what_it_has_is_not_left_alone_and_one_that_is_gone_is(pool, monkeypatch):
+    monkeypatch.setattr(upstreams, "PROBE_SECONDS", 0.05)
+    slow, ends = Served(), threading.Event()
+    both, servers = pool(slow, Served())
+    before = servers[0].answers[wire.GET_MODEL_STATUS]
+    servers[0].answers[wire.GET_MODEL_STATUS] = lambda *call: ends.wait(10) and before(*call)
+    for _ in range(FAILURES + 1):
+        assert [address for address, _ in both.statuses("cats")] == [servers[1].address]
+    ends.set()
+    assert set(both.states().values()) == {CLOSED}
+    servers[0].stop()
+    for _ in range(FAILURES):
+        both.statuses("cats")
+    assert both.states()[servers[0].address] == OPEN
 
 
 @pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "INTERNAL", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION"])
