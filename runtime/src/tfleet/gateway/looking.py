@@ -12,7 +12,7 @@ from tfleet.gateway import metrics
 from tfleet.gateway.catalogue import Catalogue, Choice
 from tfleet.gateway.refusal import RefusedError
 from tfleet.gateway.uploads import Upload
-from tfleet.gateway.upstreams import overloaded
+from tfleet.gateway.upstreams import missing, overloaded
 
 _AGAIN = 2
 """Seconds after which a server that is away may be back."""
@@ -74,7 +74,7 @@ def refusal(error: TfleetError, choice: Choice) -> RefusedError:
         which = "version %d of " % choice.version + which
     elif choice.label:
         which = "the version with label '%s' of " % choice.label + which
-    if code == "NOT_FOUND" or (code in _STALE and "version label" in details):
+    if missing(error):
         return RefusedError(404, "not_served", "%s is not served now. GET api/v1/models tells what is." % (which[0].upper() + which[1:]))
     if code == "UNAVAILABLE" and overloaded(error):
         return RefusedError(503, "busy", "The model servers have too much to do. Try again in a moment.", _AGAIN)

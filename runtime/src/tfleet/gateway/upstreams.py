@@ -116,7 +116,7 @@ class Upstreams(object):
                 return self._call(server, call)
             except TfleetError as failed:
                 # The next one may have the version that this one does not have yet, or no longer.
-                if failed.result.get("code") not in _FAILED + ("NOT_FOUND",):
+                if failed.result.get("code") not in _FAILED and not missing(failed):
                     raise
                 if error is None or error.result.get("code") in _FAILED:
                     error = failed
@@ -171,3 +171,9 @@ def overloaded(error: TfleetError) -> bool:
     """Whether the server is there and has too much to do."""
     details = error.result.get("details", "")
     return error.result.get("code") == "UNAVAILABLE" and "batch" in details and "queue" in details
+
+
+def missing(error: TfleetError) -> bool:
+    """Whether the server does not have the model, the version or the label: of a label it says that the request is wrong."""
+    code, details = error.result.get("code"), error.result.get("details", "")
+    return code == "NOT_FOUND" or (code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION") and "version label" in details)

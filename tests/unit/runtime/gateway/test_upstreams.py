@@ -192,6 +192,12 @@ def test_the_reason_of_who_has_the_version_counts(pool):
     assert both.predict("cats", INPUT, version=1).version == 1
 
 
+def test_a_label_that_one_server_does_not_have_is_asked_of_the_other(pool):
+    both, _ = pool(Served(labels={"stable": 7, "canary": 7}), Served())
+    for _ in range(2 * FAILURES):
+        assert both.predict("cats", INPUT, label="canary").version == both.metadata("cats", label="canary").version == 7
+
+
 def test_connections_are_kept(serve):
     peers = set()
 
