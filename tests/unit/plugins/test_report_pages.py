@@ -2,6 +2,10 @@
 
 import html.parser
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import numpy
 import pytest
@@ -71,6 +75,21 @@ def test_a_page_of_the_fleet_shows_all_of_it_and_runs_nothing_of_it(tmp_path):
     for words in ("2 in trouble, 1 worth a look, 1 well.", "digits: the label stable is on version 1, declared is version 2.", "It was not reached",
                   "4 GiB of 8 GiB", "digits-3-20261122T180000Z", "rollback owed", "CPU-therm 51"):
         assert words in text, words
+
+
+def test_a_fleet_of_which_no_host_answers_is_shown_as_such_and_not_as_it_was_before(tmp_path):
+    away = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1, "tfleet_models": []}
+    (tmp_path / "hosts.json").write_text(json.dumps({"cpu_servers": {"hosts": {"away": away, "gone": away}}}))
+    (tmp_path / "reports").mkdir()
+    page = tmp_path / "reports/status.html"
+    page.write_text("the page of yesterday")
+    command = [str(pathlib.Path(sys.executable).with_name("ansible-playbook")), "-i", str(tmp_path / "hosts.json"), "playbooks/status.yml", "--check",
+               "-e", "tfleet_work_dir=%s" % tmp_path]
+    done = subprocess.run(command, cwd=pages.CHECKOUT, env={**os.environ, "ANSIBLE_HOME": str(pages.CHECKOUT / ".ansible")},
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 4, done.stdout
+    text = " ".join(" ".join(Seen(page).texts).split())
+    assert "2 in trouble." in text and text.count("It was not reached") == 2, text
 
 
 # ---- what is drawn ----
