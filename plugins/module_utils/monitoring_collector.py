@@ -5,6 +5,7 @@
 The role ``monitoring`` installs this file with what it imports, and a timer runs it. Only the standard library of Python 3.6.
 """
 import argparse
+import http.client
 import json
 import os
 import re
@@ -25,6 +26,8 @@ from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import
 COMMAND_SECONDS = 5
 ANSWER_SECONDS = 5
 LARGEST_ANSWER = 16 * 1024 * 1024
+# Of a server that is away, or of something else that listens on its port.
+NO_ANSWER = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
 _BY_ROLLOUT = re.compile(r"(\S+?)".join(re.escape(part) for part in ROLLED_BACK.split("%s")[:2]))
 _ASIDE = re.compile(r"([1-9][0-9]*)\.json\Z")
 
@@ -76,11 +79,10 @@ def server_metrics(page, server, models):
         reachable = rows is not None
         if not reachable:
             break
-        for row in rows:
-            where = {"server": server, "model": name, "version": row["version"]}
-            page.add("tfleet_model_version_available", "gauge", "Whether the version answers.", int(row["state"] == "AVAILABLE"), **where)
-            page.add("tfleet_model_version_load_failed", "gauge", "Whether the version ended with an error.",
-                     int(row["state"] == "END" and row["status"]["error_code"] != "OK"), **where)
+        for version, state, code in rows:
+            where = {"server": server, "model": name, "version": version}
+            page.add("tfleet_model_version_available", "gauge", "Whether the version answers.", int(state == "AVAILABLE"), **where)
+            page.add("tfleet_model_version_load_failed", "gauge", "Whether the version ended with an error.", int(state == "END" and code != "OK"), **where)
         if _held(model):
             # A rollout judges the server by its counters now, and a question for a label that is about to come would count as an error.
             continue
@@ -96,12 +98,12 @@ def server_metrics(page, server, models):
 
 
 def _status(server, model):
-    """Return the rows of a model's status; none of one that the server does not know, and None if no server answers."""
+    """Return (version, state, error code) of a model's versions; none of one that the server does not know, and None if no server answers."""
     try:
-        return _get(server, model)["model_version_status"]
+        return [(row["version"], row["state"], row["status"]["error_code"]) for row in _get(server, model)["model_version_status"]]
     except urllib.error.HTTPError:
         return []
-    except (OSError, ValueError, KeyError):
+    except NO_ANSWER:
         return None
 
 
@@ -109,7 +111,7 @@ def _version_of(server, model, label):
     """Return the version that a label points to, None if it answers with none. A status tells of all versions, whatever label it was asked by."""
     try:
         return _get(server, "%s/labels/%s/metadata" % (model, label))["model_spec"]["version"]
-    except (OSError, ValueError, KeyError):
+    except NO_ANSWER:
         return None
 
 

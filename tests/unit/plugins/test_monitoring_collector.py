@@ -3,8 +3,10 @@
 import ast
 import json
 import pathlib
+import socket
 import subprocess
 import sys
+import threading
 import types
 import urllib.error
 
@@ -274,3 +276,45 @@ def test_a_server_that_is_down_is_told_once(tmp_path):
     page = Page()
     collector.server_metrics(page, args.server, [{"name": name, "base_path": str(tmp_path), "labels": {"stable": 1}} for name in "ab"])
     assert [line for line in page.text().splitlines() if not line.startswith("#")] == ['tfleet_model_server_up{server="127.0.0.1:1"} 0']
+
+
+OK = b"HTTP/1.0 200 OK\r\n\r\n"
+STATUS = b'{"model_version_status": [{"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK"}}]}'
+
+
+@pytest.fixture
+def odd():
+    """odd(*replies) -> address of something that answers each connection with the next of these bytes."""
+    listeners = []
+
+    def answer(listener, replies):
+        for reply in replies:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(reply)
+
+    def start(*replies):
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+        threading.Thread(target=answer, args=(listener, replies), daemon=True).start()
+        return "127.0.0.1:%d" % listener.getsockname()[1]
+
+    yield start
+    for listener in listeners:
+        listener.close()
+
+
+@pytest.mark.parametrize("reply", [b"\0\0\x18\4\0\0\r\n\r\n", OK + b"[]", OK + b'{"model_version_status": 5}', OK + b'{"model_version_status": [{}]}'],
+                         ids=["no-http", "list", "number", "row"])
+def test_what_is_no_model_server_is_one_that_does_not_answer(odd, tmp_path, reply):
+    page, server = Page(), odd(reply)
+    collector.server_metrics(page, server, [{"name": "m", "base_path": str(tmp_path), "labels": {"stable": 1}}])
+    assert [line for line in page.text().splitlines() if not line.startswith("#")] == ['tfleet_model_server_up{server="%s"} 0' % server]
+
+
+@pytest.mark.parametrize("reply", [b"nonsense\r\n\r\n", OK + b"[]"], ids=["no-http", "list"])
+def test_a_label_that_is_answered_with_nonsense_is_drift(odd, tmp_path, reply):
+    page, server = Page(), odd(OK + STATUS, reply)
+    collector.server_metrics(page, server, [{"name": "m", "base_path": str(tmp_path), "labels": {"stable": 1}}])
+    assert 'tfleet_model_label_drift{label="stable",model="m",server="%s"} 1' % server in page.text().splitlines()
