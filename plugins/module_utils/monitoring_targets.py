@@ -42,7 +42,7 @@ def _rest_ports(host, listen):
 def scrape_targets(hosts, prometheus=None):
     """Return what Prometheus reads: {"node", "tfleet_model_server", "tfleet_gateway": targets in the form of file_sd_configs, "unreachable": [sentence]}.
 
-    Every host is a target, whether it answers now or not: one that is away is what an alert is for. ``instance`` is its name in the inventory, in every job.
+    Every host that is measured is a target, whether it answers now or not: one that is away is what an alert is for. ``instance`` is its name in the inventory, in every job.
 
     :param hosts: the variables of the hosts.
     :param prometheus: name of the host that Prometheus runs on; None where nobody knows.
@@ -50,11 +50,16 @@ def scrape_targets(hosts, prometheus=None):
     found: Dict[str, List[Any]] = {"node": [], "tfleet_model_server": [], "tfleet_gateway": [], "unreachable": []}
     for host in hosts:
         name, groups = host["inventory_hostname"], host.get("group_names") or []
-        wanted = [("node", host.get("monitoring_listen") or LOOPBACK, [host.get("monitoring_port") or NODE_PORT], "monitoring_listen")]
+        wanted = []
+        if host.get("monitoring_device", True) and host.get("monitoring_state") != "absent" and host.get("model_server_backend") != "embedded":
+            wanted.append(("node", host.get("monitoring_listen") or LOOPBACK, [host.get("monitoring_port") or NODE_PORT], "monitoring_listen"))
         if host.get("model_server_monitoring", True) and {"gpu_servers", "cpu_servers", "jetsons"} & set(groups):
             listen = host.get("model_server_listen_address") or host.get("tfleet_listen_address") or LOOPBACK
             wanted.append(("tfleet_model_server", listen, _rest_ports(host, listen), "tfleet_listen_address"))
-        if host.get("monitoring_gateway"):
+        if host.get("monitoring_gateway") and host.get("web_gateway_proxy_user_header") and not host.get("web_gateway_token"):
+            found["unreachable"].append("%s: the gateway answers nobody but whom its proxy has logged in, which Prometheus is not. Set web_gateway_token too."
+                                        % name)
+        elif host.get("monitoring_gateway"):
             port = host.get("web_gateway_port") or host.get("tfleet_gateway_port") or GATEWAY_PORT
             wanted.append(("tfleet_gateway", host.get("web_gateway_listen_address") or LOOPBACK, [port], "web_gateway_listen_address"))
         labels = {"instance": name}

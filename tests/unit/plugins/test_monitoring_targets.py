@@ -59,6 +59,23 @@ def test_a_host_without_a_page_has_no_model_server(changes):
     assert addresses("tfleet_model_server", host(tfleet_listen_address="0.0.0.0", **changes)) == []
 
 
+@pytest.mark.parametrize("changes", [{"monitoring_device": False}, {"monitoring_state": "absent"}, {"model_server_backend": "embedded"}])
+def test_a_host_that_is_not_measured_is_not_asked_for_its_page(changes):
+    found = rules.scrape_targets([host(monitoring_listen="0.0.0.0", tfleet_listen_address="0.0.0.0", **changes)])
+    assert found["node"] == [] and found["unreachable"] == [] and len(found["tfleet_model_server"]) == 1
+
+
+def test_a_gateway_that_only_its_proxy_opens_is_named():
+    behind = host(monitoring_gateway=True, web_gateway_listen_address="0.0.0.0", web_gateway_proxy_user_header="X-User", monitoring_device=False,
+                  model_server_monitoring=False)
+    for name in ("a", None):
+        found = rules.scrape_targets([behind], name)
+        assert found["tfleet_gateway"] == [] and len(found["unreachable"]) == 1
+        assert found["unreachable"][0].startswith("a: ") and found["unreachable"][0].endswith("Set web_gateway_token too.")
+    found = rules.scrape_targets([dict(behind, web_gateway_token="x" * 20)])
+    assert len(found["tfleet_gateway"]) == 1 and found["unreachable"] == []
+
+
 @pytest.mark.parametrize("changes, found", [({}, "a:8502"), ({"tfleet_gateway_port": 9502}, "a:9502"), ({"web_gateway_port": 9503}, "a:9503")])
 def test_a_gateway_is_scraped_where_there_is_one(changes, found):
     assert addresses("tfleet_gateway", host(web_gateway_listen_address="0.0.0.0", **changes)) == []
