@@ -20,6 +20,8 @@ _OTHERS = (
 _ORIENTATION = 0x0112  # EXIF's tag
 _SCAN, _SCANS = b"\xff\xda", 100
 """A progressive JPEG has about ten scans, each of which costs a pass over the whole picture; thousands fit into a small file."""
+_LONGEST = 65535
+"""Pixels of a side, as of a JPEG; Pillow keeps a pointer for each line, which in a picture one pixel wide is more than the pixels."""
 
 Upload = NamedTuple(
     "Upload",
@@ -87,6 +89,8 @@ def _kind(content: bytes) -> str:
 def _require_size(picture: Any, pixels: int) -> None:
     if picture.width * picture.height > pixels:
         raise _too_many(pixels, "It is %d x %d" % picture.size)
+    if max(picture.size) > _LONGEST:
+        raise RefusedError(422, "too_many_pixels", "The picture is %d x %d, and a side may have %d pixels. Cut it up." % (picture.size + (_LONGEST,)))
 
 
 def _too_many(pixels: int, what: str = "It is very large") -> RefusedError:

@@ -1,8 +1,12 @@
 """What becomes a picture, and what never reaches a decoder."""
 
 import io
+import re
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -71,7 +75,7 @@ def test_the_name_and_the_type_that_a_client_says_do_not_matter(gateway, predict
     assert predict(client, content_type="application/x-www-form-urlencoded").status_code == 200
 
 
-@pytest.mark.parametrize("size", [(30000, 30000), (1001, 1000), (60000, 60000)])
+@pytest.mark.parametrize("size", [(30000, 30000), (1001, 1000), (60000, 60000), (1, 65536), (65536, 1)])
 def test_a_bomb_is_refused_by_its_header(size):
     assert refusal(bomb(*size)) == (422, "too_many_pixels")
 
@@ -79,6 +83,23 @@ def test_a_bomb_is_refused_by_its_header(size):
 def test_a_bomb_is_not_decoded(monkeypatch):
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("it was decoded"))
     assert refusal(bomb(30000, 30000)) == (422, "too_many_pixels")
+
+
+def test_a_picture_takes_no_more_memory_than_the_guide_says(tmp_path):
+    guide = (Path(__file__).parents[4] / "docs/gateway.md").read_text()
+    said = int(re.search(r"`pixels` x (\d+) bytes", guide).group(1))
+    on_its_side = Image.Exif()
+    on_its_side[0x0112] = 6
+    # WebP takes most: its decoder has the picture twice. As 5400 x 5400 with a longest side of 2048.
+    Image.new("RGBA", (3000, 3000), (1, 2, 3, 100)).save(str(tmp_path / "large"), "WEBP", lossless=True, quality=0, method=0, exif=on_its_side)
+    (tmp_path / "small").write_bytes(picture("WEBP", (3000, 20)))
+    code = (
+        "import sys\nfrom tfleet.gateway import uploads\n"
+        "for path in sys.argv[1:]:\n    uploads.read(open(path, 'rb').read(), 10 ** 7, 1138)\n"
+        "    print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0])\n"
+    )
+    small, large = subprocess.check_output([sys.executable, "-c", code, str(tmp_path / "small"), str(tmp_path / "large")]).split()
+    assert said / 2 < 1024 * (int(large) - int(small)) / 3000 ** 2 <= said
 
 
 def test_a_jpeg_of_thousands_of_scans_is_not_decoded():
