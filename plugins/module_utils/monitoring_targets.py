@@ -42,7 +42,8 @@ def _rest_ports(host, listen):
 def scrape_targets(hosts, prometheus=None):
     """Return what Prometheus reads: {"node", "tfleet_model_server", "tfleet_gateway": targets in the form of file_sd_configs, "unreachable": [sentence]}.
 
-    Every host that is measured is a target, whether it answers now or not: one that is away is what an alert is for. ``instance`` is its name in the inventory, in every job.
+    Every host that is measured is a target, whether it answers now or not: one that is away is what an alert is for. ``instance`` is its name in the
+    inventory, in every job.
 
     :param hosts: the variables of the hosts.
     :param prometheus: name of the host that Prometheus runs on; None where nobody knows.
