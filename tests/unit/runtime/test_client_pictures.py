@@ -1,5 +1,7 @@
 """Results as people read them: names, boxes, captions, label maps."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,6 +23,19 @@ def test_detections_are_sorted_and_cut_by_number_and_score():
     assert [(item.name, round(item.score, 3)) for item in found] == [("one", 0.9), ("2", 0.6)]
     (row,) = results.read(DETECTIONS, {}, 0.1)
     assert len(row["detections"]) == 3 and row["detections"][0]["box"] == pytest.approx([0.1, 0.1, 0.4, 0.4])
+
+
+@pytest.mark.parametrize("output, place", [("detection_boxes", (0, 0, 2)), ("detection_scores", (0, 0)), ("detection_classes", (0, 0))])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_detections_that_are_no_numbers_are_left_out(output, place, value):
+    outputs = {alias: np.float32(DETECTIONS[alias]) for alias in DETECTIONS}
+    expected = results.read(outputs, {}, 0)[0]["detections"]
+    first = results.detections(dict(outputs, num_detections=np.float32([1])), {}, 0)[0]
+    outputs[output] = outputs[output].copy()
+    outputs[output][place] = value
+    (row,) = results.read(outputs, {}, 0)
+    assert row["detections"] == [one for one in expected if one["score"] != round(first.score, 6)] and len(row["detections"]) == len(expected) - 1
+    json.dumps(row, allow_nan=False)
 
 
 def test_masks_tint_what_they_cover():

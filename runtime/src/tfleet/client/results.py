@@ -42,7 +42,8 @@ def detections(outputs: Dict[str, Any], labels: Dict[int, str], min_score: float
     masks = outputs["detection_masks"][row] if "detection_masks" in outputs else [None] * count
     found = []
     for box, number, score, mask in zip(boxes[:count], classes[:count], scores[:count], masks):
-        if score >= min_score:
+        # JSON has no NaN and no infinity, and nothing is drawn there.
+        if score >= min_score and np.isfinite([*box, number, score]).all():
             ymin, xmin, ymax, xmax = (float(edge) for edge in box)
             name = labels.get(int(number), str(int(number)))
             found.append(Detection((ymin, xmin, ymax, xmax), int(number), name, float(score), mask))
