@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -41,6 +42,25 @@ def test_actions_are_those_of_github_by_release_and_leave_no_token_behind(workfl
             assert re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"])
             if step["uses"].startswith("actions/checkout@"):
                 assert step["with"]["persist-credentials"] is False
+
+
+def test_the_suites_find_what_they_call_here_and_on_github():
+    steps = [step.get("run", "") for step in yaml.safe_load((CHECKOUT / ".github/workflows/ci.yml").read_text())["jobs"]["test"]["steps"]]
+    assert steps.index("sudo --preserve-env=PATH .ci/packages") < steps.index("make test")
+    text = (CHECKOUT / ".ci/run").read_text()
+    assert 0 < text.index("\n.ci/packages || exit 1\n") < text.index("make --no-print-directory test")
+
+
+@pytest.mark.parametrize("there", [("chromium",), ("google-chrome", "zstd", "gpg")])
+def test_what_is_there_is_not_installed(tmp_path, there):
+    for name in ("apt-get", *there):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run([CHECKOUT / ".ci/packages"], env={"PATH": str(tmp_path), "HOME": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, check=False)
+    named = set(done.stdout.replace(",", "").split())
+    assert {"strace", "faketime", "prometheus"} <= named, done.stdout
+    assert not named & {"chromium", *there} and ("gnupg" in named) == ("gpg" not in there), done.stdout
 
 
 def test_the_hooks_of_pre_commit_call_targets_too():
