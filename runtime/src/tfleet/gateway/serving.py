@@ -52,7 +52,7 @@ class _Application(BaseApplication):
             "graceful_timeout": int(self._settings.deadline_seconds) + 5,
             "limit_request_line": 2048,
             "limit_request_fields": 64,
-            "limit_request_field_size": 4096,
+            "limit_request_field_size": 16384,  # cookies of a proxy's log-in have several kilobytes
             "worker_tmp_dir": self._directory,
             "control_socket_disable": True,
             "forwarded_allow_ips": "",  # access.py judges what proxies say

@@ -1,5 +1,6 @@
 """The command `tfleet gateway`: real processes, with what only those show."""
 
+import argparse
 import http.client
 import json
 import os
@@ -13,6 +14,9 @@ import threading
 import time
 
 import pytest
+
+from tfleet.cli import gateway as command
+from tfleet.errors import TfleetError
 
 from .parts import TOKEN, Served, picture
 
@@ -133,7 +137,7 @@ def test_who_sends_too_slowly_is_cut_off_and_others_are_served(start):
 
 
 @pytest.mark.parametrize("raw, status", [
-    (b"GET /" + b"a" * 3000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414), (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 9000 + b"\r\n\r\n", 431),
+    (b"GET /" + b"a" * 3000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414), (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 17000 + b"\r\n\r\n", 431),
     (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400), (b"\x16\x03\x01 hello\r\n\r\n", 400),
 ])  # fmt: skip
 def test_what_is_no_proper_http_is_refused(shared, raw, status):
@@ -142,6 +146,13 @@ def test_what_is_no_proper_http_is_refused(shared, raw, status):
         answer = connection.makefile("rb").read()
     # What is over the limits may get its status or just an end; it is never served.
     assert answer.split(b" ")[1:2] == [str(status).encode()] or answer == b"" or answer.split(b" ")[1] in (b"400", b"431", b"414")
+
+
+def test_the_cookies_of_a_log_in_are_taken(shared):
+    connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=20)
+    connection.request("GET", "/healthz", headers={"Cookie": "session=" + "a" * 12000})
+    assert connection.getresponse().status == 200
+    connection.close()
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -188,6 +199,14 @@ def test_settings_are_checked_without_starting(tmp_path):
     command = [sys.executable, "-m", "tfleet", "gateway", "--config", str(path), "--check", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == {"config": str(path), "listen": "127.0.0.1:8502", "models": ["cats"], "ok": True}
+
+
+def test_tokens_are_checked_without_starting(tmp_path):
+    path = tmp_path / "g.json"
+    path.write_text(json.dumps({"servers": ["a:1"], "models": [{"name": "cats"}], "token_file": "token"}))
+    (tmp_path / "token").write_text("short\n")
+    with pytest.raises(TfleetError, match="at least 16 characters"):
+        command.run(argparse.Namespace(config=str(path), check=True))
 
 
 def test_a_token_stands_neither_in_the_log_nor_in_the_arguments(start, tmp_path):
