@@ -77,10 +77,17 @@ def test_everything_can_be_said(written, tmp_path):
     ({"web_gateway_listen_address": "0.0.0.0"}, "would answer everybody who reaches 0.0.0.0"),
     ({"web_gateway_listen_address": "0.0.0.0", "web_gateway_proxy_user_header": "X-User"}, "would answer everybody"),
     ({"preflight_models": []}, "there are no models"),
+    ({"web_gateway_token": "a-long-and-good-token\nshort"}, "token of at least 16 characters"),
+    ({"web_gateway_token": " \n"}, "token of at least 16 characters"),
 ])  # fmt: skip
 def test_what_nobody_should_have_is_refused_before_anything_is_changed(tmp_path, variables, said):
     code, output = play(tmp_path, [{"ansible.builtin.include_tasks": str(ROLE / "tasks/variables.yml")}], **variables)
-    assert code != 0 and said in " ".join(output.split())
+    assert code != 0 and said in " ".join(output.split()) and "a-long-and-good-token" not in output
+
+
+def test_two_tokens_are_good(tmp_path):
+    code, output = play(tmp_path, [{"ansible.builtin.include_tasks": str(ROLE / "tasks/variables.yml")}], web_gateway_token="\n".join(["x" * 16, "", "y" * 20]))
+    assert code == 0, output
 
 
 def test_what_the_runtime_is_told_does_not_follow_itself():

@@ -18,16 +18,16 @@ def run(args: argparse.Namespace) -> Dict[str, Any]:
 
     loaded = settings.load(args.config)
     result = {"config": args.config, "listen": settings.address_text(loaded.listen), "models": [model.name for model in loaded.models]}
+    if loaded.token_file:
+        from tfleet.gateway.access import Tokens
+
+        Tokens(loaded.token_file)
     if args.check:
         return result
     try:
         from tfleet.gateway import serving
     except ImportError as error:
         raise TfleetError("The gateway needs %s, which this environment lacks: pip install 'tfleet[gateway]'." % (error.name or error))
-    if loaded.token_file:
-        from tfleet.gateway.access import Tokens
-
-        Tokens(loaded.token_file)
     serving.run(loaded)
     return result
 

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import ipaddress
+import logging
 import os
 from typing import Any, List, Optional, Tuple
 from urllib.parse import urlsplit
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 from tfleet.errors import TfleetError
 from tfleet.gateway.refusal import RefusedError
 from tfleet.gateway.settings import Settings, has_authentication, is_loopback
+
+LOG = logging.getLogger("tfleet.gateway")
 
 _LEAST = 16
 """Characters of a token; `openssl rand -hex 32` gives 64."""
@@ -72,7 +75,7 @@ class Access(object):
 
 
 class Tokens(object):
-    """The tokens of a file, one a line; a file that is replaced counts at once."""
+    """The tokens of a file, one a line; a file that is replaced counts at once, one that cannot be used not at all."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -88,20 +91,26 @@ class Tokens(object):
         return any(found)
 
     def _read(self) -> None:
+        seen, tokens, problem = self._seen, [], ""
         try:
             state = os.stat(self._path)
-            seen = (state.st_ino, state.st_mtime_ns, state.st_size)
+            # Not when it was written but when it was changed: another mode may make it readable.
+            seen = (state.st_ino, state.st_ctime_ns, state.st_size)
             if seen == self._seen:
                 return
             with open(self._path, encoding="utf-8") as stream:
                 tokens = [line.strip() for line in stream if line.strip()]
+            if not tokens or min(len(token) for token in tokens) < _LEAST:
+                problem = "%s needs a token of at least %d characters on each line: openssl rand -hex 32 > %s" % (self._path, _LEAST, self._path)
         except (OSError, UnicodeDecodeError) as error:
-            if self._digests:  # in the moment in which it is replaced
-                return
-            raise TfleetError("The tokens cannot be read from %s: %s." % (self._path, getattr(error, "strerror", None) or "it is not text"))
-        if not tokens or min(len(token) for token in tokens) < _LEAST:
-            raise TfleetError("%s needs a token of at least %d characters on each line: openssl rand -hex 32 > %s" % (self._path, _LEAST, self._path))
-        self._seen, self._digests = seen, [_digest(token) for token in tokens]
+            problem = "The tokens cannot be read from %s: %s." % (self._path, getattr(error, "strerror", None) or "it is not text")
+        if problem and not self._digests:
+            raise TfleetError(problem)
+        if not problem:
+            self._digests = [_digest(token) for token in tokens]
+        elif seen != self._seen:  # and is not gone for the moment in which it is replaced
+            LOG.error("%s -- the tokens from before remain", problem)
+        self._seen = seen
 
 
 def _digest(token: str) -> bytes:

@@ -30,6 +30,19 @@ def test_a_token_that_is_replaced_counts_at_once(gateway, predict, tmp_path):
     assert [predict(client, headers={"Authorization": "Bearer " + token}).status_code for token in (TOKEN, new)] == [401, 200]
 
 
+@pytest.mark.parametrize("content", [b"", b"short\n", b"%s\nshort\n" % (b"n" * 40), b"\xff" * 40], ids=["empty", "short", "one", "no-text"])
+def test_a_file_that_cannot_be_used_leaves_the_tokens_from_before_and_is_told_once(gateway, predict, tmp_path, caplog, content):
+    client = gateway(token_file="token")
+    (tmp_path / "token").write_bytes(content)
+    for _ in range(2):
+        assert predict(client, headers={"Authorization": "Bearer " + TOKEN}).status_code == 200
+        assert predict(client, headers={"Authorization": "Bearer " + "n" * 40}).status_code == 401
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert str(tmp_path / "token") in told and "n" * 40 not in told
+    (tmp_path / "token").write_text("n" * 40 + "\n")
+    assert predict(client, headers={"Authorization": "Bearer " + "n" * 40}).status_code == 200
+
+
 @pytest.mark.parametrize("text", ["", "short\n"])
 def test_a_token_that_could_be_guessed_is_refused_at_the_start(gateway, load, tmp_path, text):
     (tmp_path / "weak").write_text(text)

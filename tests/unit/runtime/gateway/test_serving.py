@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from tfleet.cli import gateway as command
+from tfleet.cli import gateway as cli
 from tfleet.errors import TfleetError
 
 from .parts import TOKEN, Served, picture
@@ -206,7 +206,7 @@ def test_tokens_are_checked_without_starting(tmp_path):
     path.write_text(json.dumps({"servers": ["a:1"], "models": [{"name": "cats"}], "token_file": "token"}))
     (tmp_path / "token").write_text("short\n")
     with pytest.raises(TfleetError, match="at least 16 characters"):
-        command.run(argparse.Namespace(config=str(path), check=True))
+        cli.run(argparse.Namespace(config=str(path), check=True))
 
 
 def test_a_token_stands_neither_in_the_log_nor_in_the_arguments(start, tmp_path):
