@@ -9,7 +9,7 @@ from tfleet.errors import TfleetError
 from tfleet.gateway.refusal import RefusedError
 from tfleet.gateway.settings import Settings
 
-_LISTED_SECONDS = 2.0
+_LISTED_SECONDS, _OLD_SECONDS = 2.0, 60.0
 _KNOWN_SECONDS = 10.0
 
 Choice = NamedTuple("Choice", [("model", str), ("version", Optional[int]), ("label", Optional[str])])
@@ -23,7 +23,7 @@ class Catalogue(object):
         self._upstreams = upstreams
         self._clock = clock
         self._lock = threading.Lock()
-        self._listed: Tuple[float, List[Dict[str, Any]]] = (-_LISTED_SECONDS, [])
+        self._listed: Tuple[float, List[Dict[str, Any]]] = (-_OLD_SECONDS, [])
         self._known: Dict[Choice, Tuple[float, Model]] = {}
 
     def require(self, choice: Choice) -> None:
@@ -36,13 +36,19 @@ class Catalogue(object):
             raise RefusedError(404, "no_such_label", "Model '%s' has no label '%s' here. Its labels are: %s." % (choice.model, choice.label, labels))
 
     def list(self) -> List[Dict[str, Any]]:
-        """[{"name", "available", "versions": [{"version", "state", "servers"}], "labels": {label: version}}]; asked of the servers every two seconds."""
-        with self._lock:
-            listed, models = self._listed
-            if self._clock() - listed >= _LISTED_SECONDS:
-                models = [self._entry(name) for name in self._models]
-                self._listed = (self._clock(), models)
-            return models
+        """[{"name", "available", "versions": [{"version", "state", "servers"}], "labels": {label: version}}]; asked of the servers every two seconds.
+
+        While one thread asks, the others get the list before, unless that is old.
+        """
+        age = self._clock() - self._listed[0]
+        if age >= _LISTED_SECONDS and self._lock.acquire(blocking=age >= _OLD_SECONDS):
+            try:
+                if self._clock() - self._listed[0] >= _LISTED_SECONDS:
+                    models = [self._entry(name) for name in self._models]
+                    self._listed = (self._clock(), models)
+            finally:
+                self._lock.release()
+        return self._listed[1]
 
     def model(self, choice: Choice) -> Model:
         """The served.Model of a choice, with its signature. Raises TfleetError."""
