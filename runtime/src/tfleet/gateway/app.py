@@ -33,6 +33,8 @@ _HEADERS = {
 # Whoever watches the gateway has no token and asks often; they tell nothing of models and pictures.
 _FOR_ALL = ("healthz", "readyz", "static")
 _TOP, _MOST_TOP = 5, 1000
+_FORM_BYTES = 64 << 10
+"""Of a form beside its file."""
 
 
 def create(settings: Settings, rates_file: str, upstreams: Optional[Upstreams] = None) -> flask.Flask:
@@ -51,7 +53,8 @@ class Gateway(object):
         self.rates = Rates(rates_file, settings.rate, settings.burst)
         self.places = Places(settings.at_once, settings.waiting_seconds)
         self.app = app = flask.Flask("tfleet.gateway")
-        app.config.update(MAX_CONTENT_LENGTH=settings.body_bytes + 1, MAX_FORM_MEMORY_SIZE=64 << 10, MAX_FORM_PARTS=20, SEND_FILE_MAX_AGE_DEFAULT=300)
+        most = settings.body_bytes + _FORM_BYTES
+        app.config.update(MAX_CONTENT_LENGTH=most, MAX_FORM_MEMORY_SIZE=_FORM_BYTES, MAX_FORM_PARTS=20, SEND_FILE_MAX_AGE_DEFAULT=300)
         app.json.sort_keys = False  # type: ignore[attr-defined]
         app.jinja_env.filters["target"] = target
         rules: Tuple[Tuple[str, str, Any, str], ...] = (
@@ -122,10 +125,11 @@ class Gateway(object):
         request = flask.request
         if request.mimetype == "multipart/form-data":
             upload = request.files.get("picture")
-            return upload.read() if upload is not None else b""
-        # What curl sends with --data-binary and no Content-Type calls itself a form; the content decides.
-        content: bytes = request.get_data(cache=False)
-        if len(content) > self.settings.body_bytes:  # sent in chunks, and cut off by Flask without a word
+            content: bytes = upload.read() if upload is not None else b""
+        else:
+            # What curl sends with --data-binary and no Content-Type calls itself a form; the content decides.
+            content = request.get_data(cache=False)
+        if len(content) > self.settings.body_bytes:  # what is sent in chunks is cut off by Flask without a word
             raise RequestEntityTooLarge
         return content
 

@@ -126,8 +126,16 @@ def test_more_pictures_than_places_wait_and_are_then_refused(gateway, served, pr
 
 
 @pytest.mark.parametrize("form", [False, True])
+@pytest.mark.parametrize("more, status", [(0, 200), (1, 413)])
+def test_a_file_may_be_as_large_as_is_said_however_it_comes(gateway, predict, form, more, status):
+    content = picture().ljust(4096 + more, b"\0")
+    data = {"picture": (io.BytesIO(content), "x.png")} if form else content
+    assert predict(gateway(body_bytes=4096), data, content_type="multipart/form-data" if form else "image/png").status_code == status
+
+
+@pytest.mark.parametrize("form", [False, True])
 def test_a_file_that_is_too_large_is_not_read(gateway, predict, served, form):
-    content = picture() + b"\0" * 5000
+    content = picture() + b"\0" * 100000
     data = {"picture": (io.BytesIO(content), "x.png")} if form else content
     answer = predict(gateway(body_bytes=4096), data, content_type="multipart/form-data" if form else "image/png")
     assert (answer.status_code, answer.get_json()["code"]) == (413, "too_large") and not served.asked
