@@ -83,10 +83,12 @@ class Gateway(object):
 
     def page_answer(self) -> Any:
         """What browsers without scripts send; the page's own script uses the API."""
-        choice = _chosen(flask.request.form.get("target", ""))
+        choice = None
         try:
+            choice = _chosen(flask.request.form.get("target", ""))
             answer = self._look(choice, annotate=True)
-        except RefusedError as refused:
+        except (RefusedError, RequestEntityTooLarge) as error:
+            refused = error if isinstance(error, RefusedError) else self._too_large()
             metrics.REFUSED.labels(refused.code).inc()
             return self._page(choice, problem=refused.message), refused.status, _retry(refused)
         return self._page(choice, answer=answer)
@@ -187,8 +189,7 @@ class Gateway(object):
 
     def _http_error(self, error: HTTPException) -> Any:
         if isinstance(error, RequestEntityTooLarge):
-            most = "%.3g MB" % (self.settings.body_bytes / 1e6)
-            return self._refused(RefusedError(413, "too_large", "The file is too large: at most %s are taken. Send a smaller picture." % most))
+            return self._refused(self._too_large())
         response = error.get_response()
         if (error.code or 500) < 400:
             return response
@@ -196,6 +197,10 @@ class Gateway(object):
         if "Allow" in response.headers:
             answer.headers["Allow"] = response.headers["Allow"]
         return answer, error.code
+
+    def _too_large(self) -> RefusedError:
+        most = "%.3g MB" % (self.settings.body_bytes / 1e6)
+        return RefusedError(413, "too_large", "The file is too large: at most %s are taken. Send a smaller picture." % most)
 
     def _failed(self, error: Exception) -> Any:
         LOG.error("a request failed", exc_info=error)

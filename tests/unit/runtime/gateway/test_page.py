@@ -4,6 +4,8 @@ import io
 import re
 from html.parser import HTMLParser
 
+import pytest
+
 from .parts import picture
 
 FORM = "multipart/form-data"
@@ -71,6 +73,15 @@ def test_a_problem_is_said_in_the_page(gateway):
     answer = client.post("/", data=form('"><script>alert(1)</script>'), content_type=FORM)
     assert answer.status_code == 404 and "<script>alert" not in answer.text
     assert client.post("/", data={}).status_code == 404
+
+
+@pytest.mark.parametrize("values, status, said", [
+    (form("cats/versions/two"), 404, "A version is a number"),
+    (form(content=picture().ljust(5000)), 413, "The file is too large"), (form(content=bytes(100000)), 413, "The file is too large"),
+])  # fmt: skip
+def test_it_is_said_in_the_page_before_the_picture_is_looked_at_too(gateway, values, status, said):
+    answer = gateway(body_bytes=4096).post("/", data=values, content_type=FORM)
+    assert answer.status_code == status and said in answer.text and 'role="alert" >' in answer.text
 
 
 def test_who_has_no_token_learns_no_model(gateway):
