@@ -1,6 +1,7 @@
 """The settings' file: what is refused, and how it is said."""
 
 import json
+import pathlib
 import re
 
 import pytest
@@ -37,6 +38,15 @@ def test_a_mistake_is_named(load, values, sentence):
     with pytest.raises(TfleetError) as error:
         load(**values)
     assert re.search(sentence, str(error.value)), error.value
+
+
+def test_what_is_begun_can_end_before_a_unit_or_container_that_stops_is_killed(load):
+    role = pathlib.Path(__file__).parents[4] / "roles/web_gateway"
+    unit, container = (role / "templates/tfleet-gateway.service.j2").read_text(), (role / "tasks/container.yml").read_text()
+    stops = [int(re.search(pattern, text).group(1)) for pattern, text in (("TimeoutStopSec=([0-9]+)", unit), ("stop_timeout: ([0-9]+)", container))]
+    assert load(deadline_seconds=min(stops) - 10).deadline_seconds == 50
+    with pytest.raises(TfleetError, match=r"deadline_seconds is 51, not a number from 0\.1 to 50"):
+        load(deadline_seconds=51)
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8502", "[::]:8502", "192.0.2.1:8502", "example.net:8502"])
