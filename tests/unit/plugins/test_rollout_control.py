@@ -26,6 +26,8 @@ def play(collections_path, tmp_path):
     def run(*tasks, hosts=("a",), terminal=False, options=(), **variables):
         path = tmp_path / "play.json"
         path.write_text(json.dumps([{"hosts": "all", "connection": "local", "gather_facts": False, "tasks": list(tasks)}]))
+        config = tmp_path / "ansible.cfg"
+        config.touch()
         inventory = tmp_path / "hosts.json"
         inventory.write_text(json.dumps({"all": {"hosts": hosts if isinstance(hosts, dict) else {name: {} for name in hosts}}}))
         command = [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), "-i", str(inventory), "-e",
@@ -33,7 +35,8 @@ def play(collections_path, tmp_path):
         done = subprocess.run(
             [sys.executable, "-c", AT_A_TERMINAL, *command] if terminal else command,
             env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=collections_path, PYTHONPATH=collections_path, ANSIBLE_HOME=str(tmp_path / "ansible"),
-                     ANSIBLE_NOCOLOR="1", TERM="dumb"),
+                     # Whatever the caller has configured: the output is read.
+                     ANSIBLE_CONFIG=str(config), ANSIBLE_NOCOLOR="1", TERM="dumb"),
             cwd=str(tmp_path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=60)
         return done.returncode, " ".join(done.stdout.decode().split())
 
