@@ -1,6 +1,8 @@
 """Who is answered, and what other sites and the log never get."""
 
 import logging
+import pathlib
+import re
 
 import pytest
 
@@ -90,6 +92,14 @@ def test_a_name_that_was_pointed_to_this_machine_reads_nothing(gateway, host, st
 ])  # fmt: skip
 def test_pages_of_other_sites_ask_nothing(gateway, predict, headers, status):
     assert predict(gateway(), headers=headers).status_code == status
+
+
+def test_the_page_behind_the_guides_nginx_is_no_other_site(gateway, predict):
+    guide = (pathlib.Path(__file__).parents[4] / "docs/gateway.md").read_text()
+    (variable,) = re.findall(r"proxy_set_header Host (\$[a-z_]+);", guide)
+    host = {"$host": "gateway.example", "$http_host": "gateway.example:8080"}[variable]
+    headers = {"Host": host, "Origin": "http://gateway.example:8080", "Authorization": "Bearer " + TOKEN}
+    assert predict(gateway(token_file="token"), headers=headers).status_code == 200
 
 
 def test_no_header_allows_other_sites_to_read(gateway):
