@@ -1,10 +1,13 @@
 """What the role web_gateway makes of an inventory's variables, evaluated by Ansible itself; nothing is started."""
 
+import http.server
 import json
 import os
 import pathlib
+import socketserver
 import subprocess
 import sys
+import threading
 
 import pytest
 import yaml
@@ -88,6 +91,34 @@ def test_what_nobody_should_have_is_refused_before_anything_is_changed(tmp_path,
 def test_two_tokens_are_good(tmp_path):
     code, output = play(tmp_path, [{"ansible.builtin.include_tasks": str(ROLE / "tasks/variables.yml")}], web_gateway_token="\n".join(["x" * 16, "", "y" * 20]))
     assert code == 0, output
+
+
+@pytest.fixture
+def stranger():
+    """The port of somebody else who answers as a gateway does."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_words):
+            pass
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.mark.parametrize("tasks, said", [("container", "Something listens on port"), ("wait", "Something answers at")])
+def test_somebody_elses_gateway_is_not_taken_for_the_container(tmp_path, stranger, tasks, said):
+    # Whether Docker is here or not: it has no such container.
+    looked = {"ansible.builtin.set_fact": {"__web_gateway_container_before": {"stdout": ""}}}
+    code, output = play(tmp_path, [looked, {"ansible.builtin.include_tasks": str(ROLE / f"tasks/{tasks}.yml")}], web_gateway_backend="container",
+                        web_gateway_container="tfleet-gateway-that-nobody-has", web_gateway_port=stranger)  # fmt: skip
+    assert code != 0 and said in output
 
 
 def test_what_the_runtime_is_told_does_not_follow_itself():
