@@ -11,6 +11,9 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 ANSWERED = "!document.querySelector('#result').hidden && document.querySelector('#annotated').naturalWidth"
 ROWS = "[...document.querySelectorAll('#scores tbody tr')].map(row => [...row.cells].map(cell => cell.textContent))"
 
+ONE_LINE = """[...document.querySelectorAll('%s')].every(cell => {
+  const text = document.createRange(); text.selectNodeContents(cell); return text.getClientRects().length <= 1 })"""
+
 
 def ask(page, target=None):
     """Chooses the demo's scene, and a model if it is not the first; returns the rows of the answer."""
@@ -109,6 +112,8 @@ def test_it_is_readable_on_a_phone_in_light_and_dark(gateway, open_page, dark):
     assert page.overflow() == 0
     ask(page)
     assert page.overflow() == 0
+    # Short words and scores stay in one line.
+    assert page.value(ONE_LINE % "#scores thead th:nth-child(-n+2), #scores td:nth-child(2)")
     for selector in ("h1", "#hint", "label", "button", "#heading", "#summary", "#scores td", "#scores th", "footer", "footer a"):
         assert contrast(page, selector) >= 4.5, selector
     page.value("document.querySelector('#problem').hidden = false; document.querySelector('#problem').textContent = 'x'.repeat(300)")
