@@ -9,9 +9,11 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 import yaml
 
+from tfleet.client import declaration
 from tfleet.gateway import settings
 
 CHECKOUT = pathlib.Path(__file__).parents[3]
@@ -43,12 +45,12 @@ def written(tmp_path):
 
     def render(**variables):
         target = tmp_path / "gateway.json"
+        (copy,) = [task for task in yaml.safe_load((ROLE / "tasks/configure.yml").read_text()) if task["name"].startswith("Copy the label maps")]
         code, output = play(
             tmp_path,
-            [{"ansible.builtin.copy": {"src": "{{ item.source }}", "dest": "{{ web_gateway_config_dir }}/{{ item.name }}", "mode": "0600"},
-              "loop": "{{ __web_gateway_files }}"},
+            [copy,
              {"ansible.builtin.template": {"src": str(ROLE / "templates/gateway.json.j2"), "dest": str(target), "mode": "0600"}}],
-            web_gateway_config_dir=str(tmp_path), **variables)  # fmt: skip
+            web_gateway_config_dir=str(tmp_path), __web_gateway_owned=False, **variables)  # fmt: skip
         assert code == 0, output
         return settings.load(str(target))
 
@@ -74,6 +76,22 @@ def test_everything_can_be_said(written, tmp_path):
     assert found.listen == ("::", 8600) and found.servers == ("a:1", "b:2") and (found.rate, found.at_once) == (2, 1)
     assert found.token_file == str(tmp_path / "token") and found.proxy_user_header == "X-User"
     assert found.models[0].declaration == str(tmp_path / "m.declaration.json") and found.models[0].min_score == 0.2
+
+
+def test_the_files_that_a_declaration_names_come_with_it(written, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    np.save(source / "boxes.npy", np.float32([[0, 0, 1, 1], [0, 0, 0.5, 0.5]]))
+    (source / "token").write_text("bolt\nnut\n")
+    (source / "ssd.json").write_text(json.dumps({"decoder": {"kind": "ssd", "anchors": "boxes.npy"}, "labels": "token"}))
+    declarations = {"raw": CHECKOUT / "models/digits_detector/raw.json", "ssd": source / "ssd.json"}
+    found = written(web_gateway_models=[{"name": name, "declaration": str(path)} for name, path in declarations.items()])
+    raw, ssd = [declaration.load(model.declaration) for model in found.models]
+    assert raw.suppression == declaration.load(str(declarations["raw"])).suppression and raw.decoder.kind == "boxes"
+    assert pathlib.Path(raw.labels).read_text() == pathlib.Path(DETECTOR).read_text()
+    assert ssd.decoder.anchors.tolist() == [[0, 0, 1, 1], [0, 0, 0.5, 0.5]]
+    assert pathlib.Path(ssd.labels).parent == tmp_path and pathlib.Path(ssd.labels).read_text() == "bolt\nnut\n"
+    assert not (tmp_path / "token").exists()
 
 
 @pytest.mark.parametrize("variables, said", [

@@ -125,7 +125,11 @@ def _model(path: str, folder: str, value: Any) -> Model:
     if model.declaration:
         from tfleet.client import declaration
 
-        declaration.load(model.declaration)
+        labels = declaration.load(model.declaration).labels
+        if labels:
+            from tfleet.client import label_map
+
+            label_map.load(labels)
     return model
 
 

@@ -49,6 +49,14 @@ def test_what_is_begun_can_end_before_a_unit_or_container_that_stops_is_killed(l
         load(deadline_seconds=51)
 
 
+def test_the_label_map_that_a_declaration_names_is_read_too(load, tmp_path):
+    (tmp_path / "how.json").write_text(json.dumps({"labels": "names.txt"}))
+    with pytest.raises(TfleetError, match=r"Could not read the label map .*names\.txt"):
+        load(models=[{"name": "a", "declaration": "how.json"}])
+    (tmp_path / "names.txt").write_text("bolt\n")
+    assert load(models=[{"name": "a", "declaration": "how.json"}]).models[0].declaration == str(tmp_path / "how.json")
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0:8502", "[::]:8502", "192.0.2.1:8502", "example.net:8502"])
 def test_without_authentication_nobody_but_this_machine_is_answered(load, address):
     with pytest.raises(TfleetError, match=r"would answer everybody who reaches .* Set token_file, or proxy_addresses"):
