@@ -35,3 +35,7 @@ def keep(tmp_path):
 
 def test_of_two_tokens_of_a_gateway_the_first_is_sent(keep):
     assert keep("\nthe-new-token-of-it \nthe-old-token-of-it\n").read_text() == "the-new-token-of-it"
+
+
+def test_a_token_that_was_taken_away_is_not_kept(keep):
+    assert not keep("the-token-that-was-there", "").exists()
