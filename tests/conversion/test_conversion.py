@@ -116,7 +116,9 @@ def test_the_benchmark_compares_what_is_served(first, playbook, settings, work):
     playbook("benchmark", *settings, "-e", '{"serving_benchmark_models": ["chain"], "serving_benchmark_concurrency": [1]}')
     (entry,) = json.loads((work / "reports" / "benchmark.json").read_text())
     (verdict,) = entry["benchmarks"][0]["summary"]
-    assert entry["model"] == "chain" and verdict["verdict"] == "faster", verdict
+    # A machine with other work can leave it open what is faster, and never turns it round.
+    assert entry["model"] == "chain" and verdict["verdict"] in ("faster", "undecided"), verdict
+    assert (verdict["name"], verdict["baseline"]) == ("version 2, tflite-float32", "version 1") and verdict["low"] < verdict["ratio"] < verdict["high"]
     assert verdict["reason"] in (work / "reports" / "benchmark.html").read_text()
 
 
