@@ -54,8 +54,9 @@ def checkout(tmp_path_factory):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(CHECKOUT / name, root / name, follow_symlinks=False)
     subprocess.run(["git", "init", "--quiet", root], check=True)
-    # Where make, in the checkout, puts what it makes.
-    (root / "build").symlink_to(CHECKOUT / "build")
+    # Where make, in the checkout, puts the archive; of the rest other suites write and remove files meanwhile.
+    (root / "build").mkdir()
+    (root / "build/collection").symlink_to(CHECKOUT / "build/collection")
     return root
 
 
