@@ -18,6 +18,7 @@ ONE_LINE = """[...document.querySelectorAll('%s')].every(cell => {
 def ask(page, target=None):
     """Chooses the demo's scene, and a model if it is not the first; returns the rows of the answer."""
     page.choose_file("#picture", SCENE)
+    page.wait("!document.querySelector('#preview').hidden")
     if target is not None:
         page.value("document.querySelector('#target').value = %s" % json.dumps(target))
     page.click("#send")
