@@ -59,13 +59,15 @@ def command(options):
 
 
 @pytest.fixture(scope="module")
-def playbook(command):
-    """Run a playbook and return its output; fails=True where it must end with an error."""
+def playbook(work, command):
+    """Run a playbook and return its output; fails=True where it must end with an error. No server is left behind."""
 
     def call(name, *more, fails=False):
         return _run(command(name, *more), fails)
 
-    return call
+    yield call
+    if (work / "serving/server.pid").exists():
+        call("stop")
 
 
 @pytest.fixture
