@@ -6,11 +6,11 @@ The tests are steps of one deployment, in the order of the file; each step does 
 import contextlib
 import json
 import os
-import socket
 
 import pytest
 import yaml
 
+from ..conformance.live_server import free_ports
 from ..fixtures.devices import build as trees
 from ..unit.plugins.system_tree import Tree
 from .conftest import CHECKOUT, run
@@ -59,18 +59,6 @@ def ansible(core, tensorflow_1, place, environment):
 @pytest.fixture(scope="module")
 def tfleet(tensorflow_1):
     return str(tensorflow_1 / "bin/tfleet")
-
-
-def free_ports(count):
-    """Ports that nobody listens on; held together, so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in sockets]
-    finally:
-        for listener in sockets:
-            listener.close()
 
 
 @pytest.fixture(scope="module")

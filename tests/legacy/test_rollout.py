@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from ..conformance.live_server import free_ports
 from .conftest import CHECKOUT, run
-from .test_modules import free_ports
 
 RELEASE = {
     "latency_budget_ms": 2000,

@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils import monitoring_c
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ROLLED_BACK, Hold
 from ansible_collections.tfleet.serving.plugins.module_utils.version_state import ensure_version
 
+from ..conformance.live_server import free_ports
 from ..fixtures.devices import build as trees
 from ..unit.plugins.release_tools import make_release
 from .conftest import CHECKOUT, DASHBOARD, expressions, metrics
@@ -28,16 +28,6 @@ TOKEN = "not-in-any-configuration"
 # What Prometheus makes itself.
 OWN = {"up", "ALERTS"}
 START_SECONDS = 60
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def get(url):

@@ -6,7 +6,6 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ import time
 
 import numpy as np
 import yaml
+from conformance.live_server import free_ports
 from process_trees import kill_tree, wait_until_said
 
 from tfleet.client.grpc_client import Client
@@ -26,17 +26,6 @@ START_SECONDS = 240
 
 # As systemd does it: who dies is started again.
 SUPERVISED = 'trap "kill \\$!; wait; exit" TERM; while true; do "$@" & wait $!; sleep 0.3; done'
-
-
-def free_ports(count):
-    """Ports that are free now, held together so that they differ."""
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 class Host:
