@@ -1,5 +1,6 @@
 """A place in which the guides' commands work: a copy of the checkout, the files that they name, and a server of the models that they ask."""
 
+import glob
 import os
 import pathlib
 import re
@@ -27,15 +28,15 @@ class Place:
 
     def __init__(self, root):
         self.root = root
-        self.stand_ins = [(r"^(\w+=)?/srv/", rf"\1{root}/srv/"), (r"^SAVED_MODEL$", f"{root}/srv/models/digits/2")]
-        # make would build an environment for the copy.
+        # make would build an environment for the copy; so what it makes is in the checkout.
+        self.stand_ins = [(r"^(\w+=)?/srv/", rf"\1{root}/srv/"), (r"^SAVED_MODEL$", f"{root}/srv/models/digits/2"), (r"^build/", f"{CHECKOUT}/build/")]
         self.more = {"make": ["-C", str(CHECKOUT)]}
 
     def run(self, words):
         """Run a command; it must succeed. Returns what it printed."""
         for pattern, value in self.stand_ins:
             words = [re.sub(pattern, value, word) for word in words]
-        words = [part for word in words for part in (sorted(map(str, self.root.glob(word))) if "*" in word and not word.startswith("{") else []) or [word]]
+        words = [part for word in words for part in (sorted(glob.glob(str(self.root / word))) if "*" in word and not word.startswith("{") else []) or [word]]
         words += self.more.get(words[0], [])
         environment = {**os.environ, "NO_COLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "TF_CPP_MIN_LOG_LEVEL": "2", "ANSIBLE_CONFIG": str(self.root / "ansible.cfg"),
                        "ANSIBLE_HOME": str(self.root / ".ansible"), "PYTHONPATH": str(self.root / "runtime/src")}  # fmt: skip
@@ -54,9 +55,6 @@ def checkout(tmp_path_factory):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(CHECKOUT / name, root / name, follow_symlinks=False)
     subprocess.run(["git", "init", "--quiet", root], check=True)
-    # Where make, in the checkout, puts the archive; of the rest other suites write and remove files meanwhile.
-    (root / "build").mkdir()
-    (root / "build/collection").symlink_to(CHECKOUT / "build/collection")
     return root
 
 
