@@ -288,6 +288,11 @@ class RolloutDevice(object):
 
         The hold tells what was brought and what was there: inventories change, and another rollout may have been taken over.
         """
+        result = self._back()
+        self.hold.end([*self.params["supersede"], self.params["rollout"]])
+        return result
+
+    def _back(self):
         try:
             held = self.hold.check(self.params["rollout"], self.params["supersede"])
         except RolloutLockError as error:

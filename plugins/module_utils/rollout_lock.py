@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import time
-from typing import Any, Dict, Iterator, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import canonical_json, fsync_path, make_directories, write_atomically
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
@@ -19,6 +19,9 @@ from ansible_collections.tfleet.serving.plugins.module_utils.lock import LockErr
 from ansible_collections.tfleet.serving.plugins.module_utils.process import boot_id, status_of
 
 HOLD = ".rollout.json"
+# The rollouts that were taken back here, a line each, the last one at the end; a step that was given up longer ago than so many does not come any more.
+ENDED = ".rolled_back"
+ENDED_KEPT = 10
 # Why a version lies aside: which rollout, and why it took it back.
 ROLLED_BACK = "Rolled back by the rollout %s: %s"
 LOCK_SECONDS = 30
@@ -121,6 +124,7 @@ class Hold(object):
 
     def __init__(self, base_path: str) -> None:
         self.path = os.path.join(base_path, HOLD)
+        self.ended = os.path.join(base_path, ENDED)
 
     def read(self) -> Optional[Dict[str, Any]]:
         """The hold, None if no rollout has the device."""
@@ -147,8 +151,11 @@ class Hold(object):
     def take(self, rollout: str, by: str, version: int, before: Dict[str, Any], supersede: Sequence[str] = ()) -> Dict[str, Any]:
         """Hold the device; what it was before the first rollout that held it stays written. Returns the hold.
 
-        :raises RolloutLockError: another rollout has it.
+        :raises RolloutLockError: another rollout has it, or this one was taken back.
         """
+        if rollout in self._ended():
+            raise RolloutLockError("The rollout %s was taken back on this device (%s), so a step of it that was given up and begins only now does nothing. "
+                                   "Begin a new rollout." % (rollout, self.ended), untouched=True)
         held = self.check(rollout, supersede)
         if held is not None and held["rollout"] == rollout:
             return held
@@ -169,6 +176,20 @@ class Hold(object):
         if os.path.lexists(self.path):
             os.unlink(self.path)
             fsync_path(os.path.dirname(self.path))
+
+    def end(self, rollouts: Sequence[str]) -> None:
+        """Let none of these rollouts hold the device any more: the controller is done with them here, but a step that it gave up may begin yet."""
+        kept = [name for name in self._ended() if name not in rollouts] + list(rollouts)
+        # Where nothing can be written no rollout gets a hold either, and what was taken back is taken back.
+        with contextlib.suppress(OSError):
+            write_atomically(self.ended, "".join(name + "\n" for name in kept[-ENDED_KEPT:]).encode("utf-8"), mode=0o640)
+
+    def _ended(self) -> List[str]:
+        try:
+            with open(self.ended, "rb") as stream:
+                return stream.read().decode("utf-8", "replace").splitlines()
+        except FileNotFoundError:
+            return []
 
 
 def now() -> str:

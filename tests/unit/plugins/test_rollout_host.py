@@ -15,6 +15,7 @@ from ansible_collections.tfleet.serving.plugins.module_utils.lock import alone_i
 from ansible_collections.tfleet.serving.plugins.module_utils.model_entry import entry_of, serving, with_entry
 from ansible_collections.tfleet.serving.plugins.module_utils.release_archive import open_release
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import Hold
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_server import digest
 from ansible_collections.tfleet.serving.tests.unit.plugins import serving_tools
 
 LABELS = {"canary": 1, "stable": 1}
@@ -39,6 +40,7 @@ class Device:
         self.address = None
         # As the controller's look tells it: a label that has moved stays where it is.
         self.stable = 1
+        self.rollout = "digits-2-x"
 
     def text(self, labels, *versions):
         """What the controller makes: one entry, with these versions where the policy would not load them."""
@@ -68,7 +70,7 @@ class Device:
         release.close()
         now, new = {"canary": self.stable, "stable": self.stable}, {"canary": version, "stable": version}
         params = {
-            "runtime": self.runtime, "rollout": "digits-2-x", "by": "me@here", "model": "digits", "base_path": str(self.base), "labels": new,
+            "runtime": self.runtime, "rollout": self.rollout, "by": "me@here", "model": "digits", "base_path": str(self.base), "labels": new,
             "policy": {"latest": {"num_versions": 2}}, "manifest_sha256": manifest, "release_bytes": 1, "addresses": [self.address],
             "config_file": str(self.config), "companions": {"golden.npz": sha256_file(self.golden)},
             "settings": {"rollout_latency_slack_ms": 5000, "rollout_rounds": 1},
@@ -182,12 +184,14 @@ def test_a_version_that_does_not_pass_leaves_the_device_as_it_was(device):
     gate = device.gate(settings={"rollout_rounds": 1, "rollout_latency_slack_ms": 5000, "rollout_memory_growth": "1M"})
     assert "of memory more than before, allowed are 1 MiB (rollout_memory_growth" in gate["msg"]
     assert not device.step("rollback").get("failed")
+    device.rollout = "digits-2-y"
     # Another release of that number, in the place of the one that was staged.
     (device.base / ".aside/2").rename(device.base.parent / "aside")
     gate = device.step("gate", **dict(device.looked(), src=serving_tools.release(device.runtime, 2, 1)))
     assert "is not the release of version 2 that is rolled out" in gate["msg"], gate
     assert device.asks(label="stable")["version"] == 1
     assert not device.step("rollback").get("failed")
+    device.rollout = "digits-2-z"
     device.golden = serving_tools.GOLDEN % 1
     gate = device.gate()
     assert gate["failed"]
@@ -245,6 +249,7 @@ def test_an_exchange_that_was_killed_goes_on_as_one(device, tmp_path):
     assert "within the 3 seconds that this device may be without the model (rollout_exchange_seconds)" in gate["msg"]
     assert device.asks(label="stable")["version"] == 1
     assert device.step("rollback")["returned_to"] == 1
+    device.rollout = "digits-2-y"
     # The old version is gone, and nothing points to the new one yet, which is asked without end.
     device.killed("gate", lambda: "canary" not in device.config.read_text() and not device.asks(version=2).get("failed"),
                   **device.looked(**dict(small, settings=dict(small["settings"], rollout_rounds=100))))
@@ -270,6 +275,17 @@ def unserved(tmp_path, tfleet_runtime, run_module, collections_path):
     return made
 
 
+def test_a_gate_that_begins_only_after_the_rollback_does_nothing(unserved):
+    seen = {"entry_sha256": digest(entry_of(unserved.config.read_text(), "digits")), "labels": {"digits": LABELS}, "versions": [1], "available": [1]}
+    before = unserved.config.read_text()
+    # The controller has given it up and called for the rollback, and the device was too busy to begin it.
+    assert unserved.step("rollback", supersede=["digits-2-w"])["returned_to"] is None
+    for rollout in ("digits-2-x", "digits-2-w"):
+        late = unserved.step("gate", seen=seen, src=unserved.release(2), rollout=rollout)
+        assert "The rollout %s was taken back on this device" % rollout in late["msg"]
+        assert (late["untouched"], late["changed"], unserved.labels(), unserved.config.read_text()) == (True, False, None, before)
+
+
 @pytest.mark.parametrize("name", ["promote", "check"])
 def test_no_step_comes_before_the_gate(unserved, name):
     result = unserved.step(name)
@@ -285,7 +301,8 @@ def test_a_version_that_was_served_before_stays_without_a_label_too(unserved):
     assert "was served before" in unserved.step("rollback", 1)["note"]
     assert (unserved.base / "1").exists()
     # One that only lay there is the rollout's.
-    Hold(str(unserved.base)).take("digits-2-x", "me@here", 2, before)
+    unserved.rollout = "digits-2-y"
+    Hold(str(unserved.base)).take("digits-2-y", "me@here", 2, before)
     assert "note" not in unserved.step("rollback", 2)
     assert not (unserved.base / "2").exists()
 

@@ -156,6 +156,23 @@ def test_a_device_that_is_done_holds_nobody_up(tmp_path):
     assert (later["before"], later["brought"]) == ({"labels": {"stable": 2}}, [3])
 
 
+def test_a_rollout_that_was_taken_back_holds_the_device_no_more_and_the_next_ones_do(tmp_path):
+    hold = Hold(str(tmp_path))
+    for number in range(20):
+        hold.take("r%d" % number, "me", 2, {})
+        hold.remove()
+        for _again in range(2):
+            hold.end(["s%d" % number, "r%d" % number])
+        for late in ("r%d" % number, "s%d" % number, "r%d" % max(0, number - 4)):
+            with pytest.raises(ModuleError, match="was taken back on this device") as refused:
+                hold.take(late, "me", 2, {})
+            assert refused.value.result["untouched"] is True
+        assert hold.read() is None
+    assert len((tmp_path / ".rolled_back").read_text().split()) == 10
+    # A device whose disk takes nothing any more was taken back all the same.
+    Hold(str(tmp_path / "nowhere")).end(["r"])
+
+
 def test_a_hold_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / ".rollout.json").write_text("{")
     with pytest.raises(ModuleError, match=r"rollout\.json cannot be read"):
