@@ -152,10 +152,18 @@ class ActionModule(ActionBase):
         """A rollout that was killed stands half way: whoever begins another one shall know it."""
         # Before they are read: one that is damaged is left for ever as soon as another took its place.
         left = {str(self._vars.get("rollout_supersede") or ""), *_superseded(root)}
-        for name in known(root):
-            if model_of(name) != model or name in left:
+        names = [name for name in known(root) if model_of(name) == model]
+        for name in names:
+            if name in left:
                 continue
-            half_way = states.State(Ledger(os.path.join(root, name)).read()).half_way()
+            try:
+                half_way = states.State(Ledger(os.path.join(root, name)).read()).half_way()
+            except LedgerError as error:
+                if name == names[-1]:
+                    raise
+                # The one after it was refused as long as this one stood half way.
+                self._say("left out: %s. %s" % (name, error), bad=True)
+                continue
             if half_way:
                 raise LedgerError(
                     "The rollout %s of %s stands half way on %s. Go on with it: -e rollout_resume=%s. Or leave it, and begin this one with "
@@ -298,9 +306,20 @@ class ActionModule(ActionBase):
         """What hosts wait for in the last rollout of each model, and how the last ones went."""
         sentences, trends = [], []
         for model, ledgers in _of_each(root_of(args["work_dir"])):
-            read = [ledger.read() for ledger in ledgers[-TRENDS:]]
-            sentences += waiting(states.State(read[-1]))
-            trends.append({"name": model, "rollouts": [trend(lines, states.State(lines)) for lines in read]})
+            went = []
+            for ledger in ledgers[-TRENDS:]:
+                try:
+                    lines = ledger.read()
+                except LedgerError as error:
+                    # One record that is lost hides no other.
+                    sentences.append("Left out: %s" % error)
+                    continue
+                state = states.State(lines)
+                went.append(trend(lines, state))
+                if ledger is ledgers[-1]:
+                    sentences += waiting(state)
+            if went:
+                trends.append({"name": model, "rollouts": went})
         return {"changed": False, "sentences": sentences, "trends": trends}
 
     def _lock(self, args):
@@ -320,7 +339,13 @@ class ActionModule(ActionBase):
     def _by_hand(self, args):
         """playbooks/rollback.yml took hosts back: the last rollout of the model shall know it, and the next one may begin."""
         for model, ledgers in _of_each(root_of(args["work_dir"])):
-            ledger, state = ledgers[-1], states.State(ledgers[-1].read())
+            ledger = ledgers[-1]
+            try:
+                state = states.State(ledger.read())
+            except LedgerError as error:
+                # The hosts are back: what is not written down is no reason to leave them unproven.
+                self._say("not noted: %s" % error, bad=True)
+                continue
             for name in args["hosts"]:
                 plan_of = (self._vars["hostvars"][name].get("model_release_rollback") or {}).get("plan", [])
                 for entry in plan_of:

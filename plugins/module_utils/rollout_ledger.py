@@ -18,11 +18,17 @@ from typing import Any, Dict, Iterable, List, Tuple
 
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import make_directories, replacing
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_state import ROLLBACK, STEPS
 
 NAME = "ledger.jsonl"
 FORMAT = 1
 _ID = re.compile(r"(.+)-[0-9+]+-([0-9]{8}T[0-9]{6}Z)\Z")
 _TIME = "%Y%m%dT%H%M%SZ"
+_STAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")
+# What each line has to tell for its step.
+_NEEDED: Dict[str, Tuple[str, ...]] = {"plan": ("rollout", "model", "waves", "targets"), "run": (), "wave": (), "decision": ("verdict", "reason", "roll_back"),
+                                       "end": ("outcome",)}
+_NEEDED.update((step, ("host", "outcome")) for step in (*STEPS, ROLLBACK))
 
 
 class LedgerError(ModuleError):
@@ -83,18 +89,30 @@ class Ledger:
             try:
                 lines.append(json.loads(line.decode("utf-8"), object_pairs_hook=OrderedDict))
             except ValueError:
-                raise LedgerError("Line %d of %s is damaged. Nothing was changed. Restore the file from a copy; without it begin a new rollout with "
-                                  "-e rollout_supersede=%s: hosts that have the version already are only checked."
-                                  % (number, self.path, os.path.basename(self.directory))) from None
+                raise self._damaged(number) from None
         if not lines:
             raise LedgerError("%s was cut off before it had a plan, so nothing was changed. Begin a new rollout." % self.path)
-        if lines[0].get("step") != "plan":
+        if not isinstance(lines[0], dict) or lines[0].get("step") != "plan":
             raise LedgerError("%s does not begin with a plan. Nothing was changed. Restore the file from a copy; without it begin a new rollout with "
                               "-e rollout_supersede=%s." % (self.path, os.path.basename(self.directory)))
         if lines[0].get("format") != FORMAT:
             raise LedgerError("%s has format %s, this tfleet reads %d. Use the tfleet that began the rollout."
                               % (self.path, lines[0].get("format"), FORMAT))
+        for number, line in enumerate(lines, 1):
+            if not _tells_all(line):
+                raise self._damaged(number)
         return lines
+
+    def _damaged(self, number: int) -> LedgerError:
+        return LedgerError("Line %d of %s is damaged. Nothing was changed. Restore the file from a copy; without it begin a new rollout with "
+                           "-e rollout_supersede=%s: hosts that have the version already are only checked."
+                           % (number, self.path, os.path.basename(self.directory)))
+
+
+def _tells_all(line: Any) -> bool:
+    """Whether a line is one that a rollout has written: a flipped bit may leave JSON."""
+    needed = _NEEDED.get(str(line.get("step"))) if isinstance(line, dict) else None
+    return needed is not None and _STAMP.match(str(line.get("time"))) is not None and all(name in line for name in needed)
 
 
 def _encoded(line: Dict[str, Any]) -> bytes:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import Any, Dict, List, Optional, Sequence
 
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import rollout_item
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, known, model_of
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, LedgerError, known, model_of
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_state import DONE, ROLLED_BACK, State
 
 
@@ -21,25 +21,31 @@ def unattended_runs(models: Sequence[Dict[str, Any]], root: str, host: str, hard
     :param host: name of the device in the inventory.
     :returns: [{"model", "version", "variables": extra variables of playbooks/rollout.yml, or None if there is nothing to do, "reason": a sentence}].
     :raises ModelsError: a declaration that no rollout accepts.
-    :raises LedgerError: a ledger is damaged.
     """
     runs = []
     for model in models:
         if model["releases"]:
             item = rollout_item(models, model["name"], None, hardware_class)
-            version, state = item["version"], _last(root, model["name"])
-            if state is None and os.path.isdir(os.path.join(item["base_path"], str(version))):
-                # From the bench. Built anew from the same source it would be another release of the same number, which no version takes.
-                variables, reason = None, "Version %d of %s was here before the device began to update itself." % (version, model["name"])
+            version, last = item["version"], _last(root, model["name"])
+            try:
+                state = State(Ledger(os.path.join(root, last)).read()) if last else None
+            except LedgerError as error:
+                # Nobody restores it here. Of a version that is there already the new rollout only proves that it answers.
+                variables: Any = OrderedDict([("rollout_model", model["name"]), ("rollout_supersede", last)])
+                reason = "A new rollout takes the place of one whose record cannot be used. %s" % error
             else:
-                variables, reason = _next(state, model["name"], version, host)
+                if state is None and os.path.isdir(os.path.join(item["base_path"], str(version))):
+                    # From the bench. Built anew from the same source it would be another release of the same number, which no version takes.
+                    variables, reason = None, "Version %d of %s was here before the device began to update itself." % (version, model["name"])
+                else:
+                    variables, reason = _next(state, model["name"], version, host)
             runs.append({"model": model["name"], "version": version, "variables": variables, "reason": reason})
     return runs
 
 
-def _last(root: str, model: str) -> Optional[State]:
+def _last(root: str, model: str) -> Optional[str]:
     names = [name for name in known(root) if model_of(name) == model]
-    return State(Ledger(os.path.join(root, names[-1])).read()) if names else None
+    return names[-1] if names else None
 
 
 def _next(state: Optional[State], model: str, version: int, name: str) -> Any:

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import yaml
+from ansible_collections.tfleet.serving.plugins.action.rollout_control import ActionModule
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ControllerLock
@@ -180,6 +181,29 @@ def test_a_damaged_ledger_shuts_nobody_out_after_another_rollout_took_its_place(
     assert (code, len(begun())) == (0, 3), output
 
 
+def test_a_damaged_ledger_shuts_nobody_out_after_another_rollout_began(play, ledger, begun):
+    damaged = ledger()
+    with open(damaged.path, "a") as stream:
+        stream.write("XX\n")
+    ledger({"step": "run"}, *(answer for step in ("stage", "gate", "promote", "check") for answer in answers(step, a="ok")), name="digits-3-20261122T000000Z")
+    code, output = play(choose(a=4), PLAN, rollout_model="digits")
+    assert (code, len(begun())) == (0, 3), output
+    assert "left out: %s. Line 2 of %s is damaged" % (os.path.basename(damaged.directory), damaged.path) in output
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_damaged_ledger_is_named_and_all_others_are_shown(ledger, tmp_path, number):
+    made = [ledger({"step": "run"}, *answers("stage", a="unreachable"), name="digits-%d-2026112%dT000000Z" % (version, version)) for version in (2, 3, 4)]
+    other = ledger({"step": "run"}, name="faces-1-20261121T000000Z", model="faces")
+    damaged = pathlib.Path(made[number].path)
+    damaged.write_text(damaged.read_text().replace('"run"', '"ru'))
+    told = ActionModule.__new__(ActionModule)._waiting({"work_dir": str(tmp_path)})
+    assert [[rollout["rollout"] for rollout in model["rollouts"]] for model in told["trends"]] == [
+        [os.path.basename(kept.directory) for kept in made if kept is not made[number]], [os.path.basename(other.directory)]]
+    assert [sentence for sentence in told["sentences"] if "Line 2 of %s is damaged" % damaged in sentence]
+    assert [sentence.split(", ")[0] for sentence in told["sentences"] if "not reached: a." in sentence] == [os.path.basename(made[2].directory)] * (number != 2)
+
+
 def test_what_an_unfinished_rollout_took_over_is_taken_over_with_it(play, ledger):
     # c is still held by the first of three rollouts, of which the second died before it came to c.
     ledger({"step": "run"}, *answers("stage", c="ok"), *answers("gate", c="unreachable"))
@@ -307,7 +331,7 @@ BY_HAND = {"tfleet.serving.rollout_control": {"do": "by_hand", "hosts": ["a"], "
            "delegate_to": "localhost"}
 
 
-def test_a_rollback_by_hand_has_the_lock_of_each_model_or_none(play, tmp_path, lock):
+def test_a_rollback_by_hand_has_the_lock_of_each_model_or_none(play, ledger, tmp_path, lock):
     faces = tmp_path / "rollouts/faces.lock"
     faces.write_text(json.dumps(dict(ELSEWHERE, rollout="faces-1-20261120T000000Z")))
     code, output = play(LOCK)
@@ -316,9 +340,14 @@ def test_a_rollback_by_hand_has_the_lock_of_each_model_or_none(play, tmp_path, l
     # What it had taken already is given back.
     assert not lock.exists()
     faces.unlink()
+    # What cannot be noted is said, and no more.
+    ledger()
+    with open(tmp_path / "rollouts/digits-2-20261121T000000Z/ledger.jsonl", "a") as stream:
+        stream.write("XX\n")
     code, output = play(LOCK, {"ansible.builtin.debug": {"msg": "held by {{ (lookup('file', work ~ '/rollouts/digits.lock') | from_json).rollout }}"}}, BY_HAND)
     assert (code, lock.exists(), faces.exists()) == (0, False, False), output
     assert "held by playbooks/rollback.yml" in output
+    assert "not noted: Line 2 of" in output
 
 
 def test_a_rollback_by_hand_locks_the_models_of_all_hosts_and_gives_them_back(play, tmp_path):

@@ -139,6 +139,23 @@ def test_one_whose_plan_is_damaged_says_how_a_new_one_begins(ledger, tmp_path, f
         ledger.read()
 
 
+@pytest.mark.parametrize(("old", "new", "number"), [
+    ('"gate"', '"gatd"', 2), ('"step": "gate"', '"stes": "gate"', 2), ('"host"', '"hos\x7f"', 2), ('"outcome"', '"outcomd"', 2),
+    ('"time": "20', '"time": "2p', 1), ('"waves"', '"wavds"', 1), ('"host": "a"', '"host": "a"}, "', 2),
+])
+def test_a_line_whose_damage_left_it_readable_is_named_too(ledger, old, new, number):
+    ledger.append({"host": "a", "step": "gate", "outcome": "ok"})
+    path = pathlib.Path(ledger.path)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ModuleError, match="Line %d of " % number):
+        ledger.read()
+    path.write_text(text + "5\n")
+    with pytest.raises(ModuleError, match="Line 3 of "):
+        ledger.read()
+
+
 def test_one_that_is_not_there_is_named_with_those_that_are(ledger, tmp_path):
     with pytest.raises(ModuleError, match="digits-2-20261121T000000Z"):
         Ledger(str(tmp_path / "rollouts" / "digits-3-20261121T000000Z")).read()

@@ -19,6 +19,7 @@ from ansible_collections.tfleet.serving.tests.unit.plugins.release_tools import 
 
 BLOCK = release_index.SMALLEST_BLOCK
 SIZE = 12 * BLOCK
+PLAN = {"rollout": "digits-2-x", "model": "digits", "waves": [], "targets": {}}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def stage(tfleet_runtime, address, mirror, tmp_path, collections_path):
             arguments.update(release=release, manifest_sha256=manifest)
         serving_tools.write_config(tmp_path / "model.config", tmp_path / "models", {"stable": 1})
         shutil.rmtree(arguments["ledger"], ignore_errors=True)
-        Ledger(arguments["ledger"]).create({"rollout": "digits-2-x"})
+        Ledger(arguments["ledger"]).create(PLAN)
         play = tmp_path / "play.json"
         play.write_text(json.dumps([{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [
             {"tfleet.serving.rollout_host": arguments, "timeout": limit, "ignore_errors": True}]}]))
@@ -98,7 +99,7 @@ def test_one_that_is_there_gets_the_signature_that_it_has_since(stage, mirror, t
 
 def test_an_answer_of_another_shape_leaves_its_line_too(tmp_path):
     made = Ledger(str(tmp_path / "ledger"))
-    made.create({"rollout": "digits-2-x"})
+    made.create(PLAN)
     action = ActionModule.__new__(ActionModule)
     action._host, action._task = "a", types.SimpleNamespace(args={"version": 2, "ledger": made.directory})
     action._finish("gate", "ok", ["no", "text"], {"version": "x"}, 1)

@@ -108,6 +108,19 @@ def test_the_last_rollout_counts(ledger):
     assert ledger.next(2)[0] == {"rollout_model": "digits"}
 
 
+def test_a_damaged_record_is_named_and_keeps_no_model_back(ledger, tmp_path):
+    ledger(*passed(*STEPS))
+    kept = tmp_path / ROLLOUT / "ledger.jsonl"
+    kept.write_text(kept.read_text().replace('"gate"', '"gat'))
+    digits, faces = unattended_runs([*declared(2), *declared(2, "faces")], str(tmp_path), "orin")
+    assert digits["variables"] == {"rollout_model": "digits", "rollout_supersede": ROLLOUT}
+    assert "Line 4 of %s is damaged" % kept in digits["reason"]
+    assert faces["variables"] == {"rollout_model": "faces"}
+    # The one that took its place is the last.
+    ledger(*passed(*STEPS), rollout="digits-2-20261122T000000Z")
+    assert ledger.next(2)[0] is None
+
+
 def test_a_model_without_releases_and_one_of_a_similar_name_are_not_confused(ledger, tmp_path):
     ledger(*passed(*STEPS))
     models = [*declared(2), *declared(2, "digits-2"), *normalise([{"name": "borrowed", "base_path": "/srv/borrowed"}], "/srv/models", "/checkout")]
