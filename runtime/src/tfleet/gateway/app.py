@@ -51,7 +51,8 @@ class Gateway(object):
         self.access = Access(settings)
         self.catalogue = Catalogue(settings, upstreams)
         self.rates = Rates(rates_file, settings.rate, settings.burst)
-        self.places = Places(settings.at_once, settings.waiting_seconds)
+        # Half of the deadline is for the work.
+        self.places = Places(settings.at_once, min(settings.waiting_seconds, settings.deadline_seconds / 2))
         self.app = app = flask.Flask("tfleet.gateway")
         most = settings.body_bytes + _FORM_BYTES
         app.config.update(MAX_CONTENT_LENGTH=most, MAX_FORM_MEMORY_SIZE=_FORM_BYTES, MAX_FORM_PARTS=20, SEND_FILE_MAX_AGE_DEFAULT=300)
@@ -116,10 +117,11 @@ class Gateway(object):
         self.catalogue.require(choice)
         least, top = _option("min_score", float, 0, 1), _option("top", int, 1, _MOST_TOP)
         content = self._content()
+        inquiry = self.upstreams.inquiry()
         # Nobody holds a place while he is still sending.
         with self.places.one():
             upload = uploads.read(content, self.settings.pixels, self.settings.longest_side)
-            answer = looking.look(self.catalogue, choice, upload, annotate, least, top or _TOP)
+            answer = looking.look(self.catalogue, inquiry, choice, upload, annotate, least, top or _TOP)
         answer["milliseconds"]["total"] = watch.milliseconds()
         return answer
 

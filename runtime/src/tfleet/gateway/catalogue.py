@@ -1,5 +1,6 @@
 """The models that the gateway offers: those of its settings, with the versions and labels that the servers have now."""
 
+import copy
 import threading
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -50,20 +51,20 @@ class Catalogue(object):
                 self._lock.release()
         return self._listed[1]
 
-    def model(self, choice: Choice) -> Model:
-        """The served.Model of a choice, with its signature. Raises TfleetError."""
+    def model(self, choice: Choice, inquiry: Any) -> Model:
+        """The served.Model of a choice, with its signature; it asks by the inquiry. Raises TfleetError."""
         kept = self._known.get(choice)
         if kept is not None and self._clock() - kept[0] < _KNOWN_SECONDS:
-            return kept[1]
+            model = copy.copy(kept[1])
+            model.server = inquiry
+            return model
         chosen = self._models[choice.model]
         names = None
         if chosen.label_map:
             from tfleet.client import label_map
 
             names = label_map.load(chosen.label_map)
-        model = Model(
-            self._upstreams, choice.model, choice.version, choice.label, chosen.signature, chosen.declaration, names, chosen.min_score
-        )
+        model = Model(inquiry, choice.model, choice.version, choice.label, chosen.signature, chosen.declaration, names, chosen.min_score)
         self._known[choice] = (self._clock(), model)
         return model
 
@@ -81,9 +82,10 @@ class Catalogue(object):
                     entry["state"] = row.state
                     entry["servers"] += 1
         labels = {}
+        inquiry = self._upstreams.inquiry()
         for label in self._models[name].labels if versions else ():
             try:
-                labels[label] = self._upstreams.metadata(name, label=label).version
+                labels[label] = inquiry.metadata(name, label=label).version
             except TfleetError:
                 continue  # a label that no version has now
         shown = [versions[number] for number in sorted(versions, reverse=True)]

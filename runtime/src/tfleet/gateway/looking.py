@@ -12,16 +12,18 @@ from tfleet.gateway import metrics
 from tfleet.gateway.catalogue import Catalogue, Choice
 from tfleet.gateway.refusal import RefusedError
 from tfleet.gateway.uploads import Upload
-from tfleet.gateway.upstreams import missing, overloaded
+from tfleet.gateway.upstreams import Inquiry, missing, overloaded
 
 _AGAIN = 2
 """Seconds after which a server that is away may be back."""
 _STALE = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
 
 
-def look(catalogue: Catalogue, choice: Choice, upload: Upload, annotate: bool, min_score: Optional[float], top: int) -> Dict[str, Any]:
+def look(
+    catalogue: Catalogue, inquiry: Inquiry, choice: Choice, upload: Upload, annotate: bool, min_score: Optional[float], top: int
+) -> Dict[str, Any]:
     """The answer of the API for a picture. Raises RefusedError."""
-    seen, model, size = _seen(catalogue, choice, upload)
+    seen, model, size = _seen(catalogue, inquiry, choice, upload)
     metrics.PREDICTIONS.labels(choice.model, str(seen.version)).inc()
     metrics.MODEL_SECONDS.labels(choice.model).observe(seen.milliseconds / 1000)
     least = model.min_score if min_score is None else min_score
@@ -44,21 +46,21 @@ def look(catalogue: Catalogue, choice: Choice, upload: Upload, annotate: bool, m
     return answer
 
 
-def _seen(catalogue: Catalogue, choice: Choice, upload: Upload) -> Any:
+def _seen(catalogue: Catalogue, inquiry: Inquiry, choice: Choice, upload: Upload) -> Any:
     try:
         try:
-            return _asked(catalogue, choice, upload)
+            return _asked(catalogue, inquiry, choice, upload)
         except TfleetError as error:
             # Another version may have come in the meantime, whose signature is another.
             if error.result.get("code") not in _STALE or not catalogue.forget(choice):
                 raise
-            return _asked(catalogue, choice, upload)
+            return _asked(catalogue, inquiry, choice, upload)
     except TfleetError as error:
         raise refusal(error, choice)
 
 
-def _asked(catalogue: Catalogue, choice: Choice, upload: Upload) -> Any:
-    model = catalogue.model(choice)
+def _asked(catalogue: Catalogue, inquiry: Inquiry, choice: Choice, upload: Upload) -> Any:
+    model = catalogue.model(choice, inquiry)
     if len(model.signature.inputs) != 1:
         wanted = inputs.describe_inputs(model.signature)
         raise RefusedError(422, "not_for_pictures", "Model '%s' does not take a picture alone; its inputs are: %s." % (choice.model, wanted))
@@ -81,7 +83,7 @@ def refusal(error: TfleetError, choice: Choice) -> RefusedError:
     if code == "UNAVAILABLE":
         return RefusedError(503, "unavailable", "No model server can be reached now. Try again in a moment.", _AGAIN)
     if code == "DEADLINE_EXCEEDED":
-        return RefusedError(504, "too_slow", "The model servers gave no answer in time. Try again, or send a smaller picture.")
+        return RefusedError(504, "too_slow", "There was no answer in time. Try again, or send a smaller picture.")
     if code == "RESOURCE_EXHAUSTED":
         return RefusedError(503, "no_memory", "The model server has no memory for this picture. Send a smaller one.", _AGAIN)
     if code in _STALE + ("OUT_OF_RANGE",):

@@ -17,7 +17,7 @@ _ERRORS = {
     "429": "The client has asked too often.",
     "502": "The model server failed at this picture.",
     "503": "The gateway or the model servers are busy, or none can be reached.",
-    "504": "The model servers gave no answer in time.",
+    "504": "There was no answer in time.",
 }
 _WAITS = ("429", "503")
 

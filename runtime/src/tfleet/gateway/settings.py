@@ -46,7 +46,7 @@ Settings = NamedTuple(
         ("waiting_seconds", float),  # for a place among those
         ("rate", float),  # requests a second of one client, 0 for no limit
         ("burst", int),
-        ("deadline_seconds", float),  # for a call to the model servers
+        ("deadline_seconds", float),  # for a picture that has come, until the model's answer
         ("request_seconds", float),  # for a whole request, slow client included
         ("workers", int),
     ],
@@ -232,7 +232,7 @@ _CHECKS: Dict[str, Callable[[Any], Any]] = {
     "waiting_seconds": _number(0, 600),
     "rate": _number(0, 1000000),
     "burst": _number(1, 1000000, whole=True),
-    "deadline_seconds": _number(0.1, 50),  # whoever stops a gateway kills it after 60 seconds, and what is begun gets five more than these
+    "deadline_seconds": _number(0.1, 50),  # who stops a gateway kills it after 60 seconds, and what is begun has five more than these
     "request_seconds": _number(1, 3600),
     "workers": _number(1, 64, whole=True),
 }

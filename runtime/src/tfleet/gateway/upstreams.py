@@ -1,5 +1,6 @@
 """Several model servers that serve the same models, as if they were one: connections that stay, another server where one fails, a breaker for each."""
 
+import copy
 import threading
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
@@ -13,7 +14,8 @@ FAILURES = 3
 OPEN_SECONDS = 2.0
 """for so long; then one call, which no user waits for, asks whether it is back."""
 PROBE_SECONDS = 1.0
-_FAILED = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+_LOOK_UP_SECONDS = 5.0
+FAILED = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
 
 
@@ -27,10 +29,11 @@ class Breaker(object):
         self._since = 0.0
         self.state = CLOSED
 
-    def succeeded(self) -> None:
-        """A call was answered, with whatever."""
+    def succeeded(self, predicted: bool) -> None:
+        """A call was answered, with whatever. What was no prediction shows that the server is there, and not that it does not hang at the next picture."""
         with self._lock:
-            self._failures, self.state = 0, CLOSED
+            self._failures = 0 if predicted else min(self._failures, FAILURES - 1)
+            self.state = CLOSED
 
     def failed(self) -> None:
         """A call was not answered."""
@@ -56,39 +59,37 @@ class Server(Client):
         self.breaker = Breaker()
         self.in_flight = 0
 
+    def within(self, seconds: float) -> "Server":
+        """The same server and connection, for calls of so many seconds."""
+        other = copy.copy(self)
+        other.timeout = seconds
+        return other
+
     def _advice(self, *_: Any) -> Optional[str]:
         return ""
 
 
 class Upstreams(object):
-    """What served.Model asks of a Client, spread over several; shared by threads. The calls raise TfleetError with the last server's `code`.
-
-    Only what may be asked twice goes through here. With several servers each gets half of the time, so that one that hangs leaves time for another.
-    """
+    """The servers, shared by threads. `seconds` is what an inquiry() takes at most. Only what may be asked twice goes through here."""
 
     def __init__(self, addresses: Sequence[str], seconds: float, model: str, connect: Callable[[str, float], Any] = Server) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._model = model  # that probes ask for; NOT_FOUND is an answer too
-        self.servers = [connect(address, seconds / 2 if len(addresses) > 1 else seconds) for address in addresses]
+        self.servers = [connect(address, seconds) for address in addresses]
         self._turn = 0
         self._lock = threading.Lock()
 
-    def predict(
-        self, model: str, inputs: Dict[str, Any], version: Optional[int] = None, label: Optional[str] = None, signature: str = ""
-    ) -> Any:
-        """As Client.predict."""
-        return self._ask(lambda server: server.predict(model, inputs, version, label, signature))
-
-    def metadata(self, model: str, version: Optional[int] = None, label: Optional[str] = None) -> Any:
-        """As Client.metadata."""
-        return self._ask(lambda server: server.metadata(model, version, label, timeout=min(self._seconds / 2, 5.0)))
+    def inquiry(self) -> "Inquiry":
+        """For one picture; its time begins now."""
+        return Inquiry(self)
 
     def statuses(self, model: str) -> List[Tuple[str, Any]]:
         """(address, list of VersionStatus) of each server that answers; a model that one has not is an empty list."""
         found = []
-        for server in self._usable():
+        for server in self.usable():
             try:
-                found.append((server.address, self._call(server, lambda one: one.status(model, timeout=PROBE_SECONDS), late_fails=False)))
+                # A server that is busy with pictures is late with a list, and not away.
+                found.append((server.address, self.call(server, PROBE_SECONDS, lambda one: one.status(model), late_fails=False)))
             except TfleetError as error:
                 if error.result.get("code") == "NOT_FOUND":
                     found.append((server.address, []))
@@ -103,50 +104,7 @@ class Upstreams(object):
         for server in self.servers:
             server.close()
 
-    def _ask(self, call: Callable[[Any], Any]) -> Any:
-        # Half of the time is over: what is left would not be enough for another attempt.
-        until = time.monotonic() + self._seconds / 2 + 0.05
-        error: Optional[TfleetError] = None
-        for server in self._usable():
-            if error is not None:
-                if time.monotonic() > until:
-                    break
-                metrics.RETRIES.inc()
-            try:
-                return self._call(server, call)
-            except TfleetError as failed:
-                # The next one may have the version that this one does not have yet, or no longer.
-                if failed.result.get("code") not in _FAILED and not missing(failed):
-                    raise
-                if error is None or error.result.get("code") in _FAILED:
-                    error = failed
-        raise error or TfleetError("No model server can be reached.", code="UNAVAILABLE")
-
-    def _call(self, server: Any, call: Callable[[Any], Any], late_fails: bool = True) -> Any:
-        with self._lock:
-            server.in_flight += 1
-        try:
-            answer = call(server)
-        except TfleetError as error:
-            code = error.result.get("code", "")
-            if code in _FAILED and not overloaded(error):
-                # A server that is busy with pictures is late with a list, and not away.
-                if late_fails or code != "DEADLINE_EXCEEDED":
-                    server.breaker.failed()
-            else:
-                server.breaker.succeeded()
-            if code in _FAILED:
-                metrics.UPSTREAM_FAILURES.labels(server.address, code).inc()
-            metrics.UPSTREAM_UP.labels(server.address).set(server.breaker.state == CLOSED)
-            raise
-        finally:
-            with self._lock:
-                server.in_flight -= 1
-        server.breaker.succeeded()
-        metrics.UPSTREAM_UP.labels(server.address).set(1)
-        return answer
-
-    def _usable(self) -> List[Any]:
+    def usable(self) -> List[Any]:
         """The servers to try, the least busy first, in turns: those that are not left alone, or all where that leaves none."""
         closed = [server for server in self.servers if server.breaker.state == CLOSED]
         if closed:
@@ -160,11 +118,80 @@ class Upstreams(object):
         order = sorted(range(count), key=lambda place: (self.servers[place].in_flight, (place + turn) % count))
         return [self.servers[place] for place in order if not closed or self.servers[place] in closed]
 
+    def call(self, server: Any, seconds: float, ask: Callable[[Any], Any], late_fails: bool = True, predicts: bool = False) -> Any:
+        """One call, and what it tells of the server; that it was late only if `late_fails`. Raises TfleetError."""
+        with self._lock:
+            server.in_flight += 1
+        try:
+            answer = ask(server.within(seconds))
+        except TfleetError as error:
+            code = error.result.get("code", "")
+            if code in FAILED and not overloaded(error):
+                if late_fails or code != "DEADLINE_EXCEEDED":
+                    server.breaker.failed()
+            else:
+                server.breaker.succeeded(predicts)
+            if code in FAILED:
+                metrics.UPSTREAM_FAILURES.labels(server.address, code).inc()
+            metrics.UPSTREAM_UP.labels(server.address).set(server.breaker.state == CLOSED)
+            raise
+        finally:
+            with self._lock:
+                server.in_flight -= 1
+        server.breaker.succeeded(predicts)
+        metrics.UPSTREAM_UP.labels(server.address).set(1)
+        return answer
+
     def _probe(self, server: Any) -> None:
         try:
-            self._call(server, lambda one: one.status(self._model, timeout=PROBE_SECONDS))
+            self.call(server, PROBE_SECONDS, lambda one: one.status(self._model))
         except TfleetError:
             pass
+
+
+class Inquiry(object):
+    """What served.Model asks a Client, for one picture: all calls together end in the time of the Upstreams. They raise TfleetError with the last `code`.
+
+    While another server, or what a look-up is for, is still to come, a call gets half of what is left: one that hangs leaves time for the others.
+    """
+
+    def __init__(self, upstreams: Upstreams) -> None:
+        self._upstreams = upstreams
+        self._until = time.monotonic() + upstreams.seconds
+        self._away: List[Any] = []
+
+    def predict(
+        self, model: str, inputs: Dict[str, Any], version: Optional[int] = None, label: Optional[str] = None, signature: str = ""
+    ) -> Any:
+        """As Client.predict."""
+        return self._ask(lambda server: server.predict(model, inputs, version, label, signature), self._upstreams.seconds)
+
+    def metadata(self, model: str, version: Optional[int] = None, label: Optional[str] = None) -> Any:
+        """As Client.metadata; it leaves time for a prediction."""
+        return self._ask(lambda server: server.metadata(model, version, label), min(_LOOK_UP_SECONDS, self._upstreams.seconds / 2), look_up=True)
+
+    def _ask(self, call: Callable[[Any], Any], most: float, look_up: bool = False) -> Any:
+        error: Optional[TfleetError] = None
+        servers = self._upstreams.usable()
+        servers = [server for server in servers if server not in self._away] or servers
+        for others, server in zip(reversed(range(len(servers))), servers):
+            left = self._until - time.monotonic()
+            if left <= 0:
+                break
+            if error is not None:
+                metrics.RETRIES.inc()
+            seconds = min(most, left / 2 if others or look_up else left)
+            try:
+                return self._upstreams.call(server, seconds, call, late_fails=seconds >= most / 4, predicts=not look_up)
+            except TfleetError as failed:
+                # The next one may have the version that this one does not have yet, or no longer.
+                if failed.result.get("code") in FAILED:
+                    self._away.append(server)
+                elif not missing(failed):
+                    raise
+                if error is None or error.result.get("code") in FAILED:
+                    error = failed
+        raise error or TfleetError("No time is left for this picture.", code="DEADLINE_EXCEEDED")
 
 
 def overloaded(error: TfleetError) -> bool:

@@ -14,6 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from PIL import Image
 
 from tfleet import wire
+from tfleet.gateway import uploads
 
 from .parts import TOKEN, Served, picture
 
@@ -123,6 +124,30 @@ def test_a_server_that_hangs_is_not_waited_for(gateway, serve, served, predict):
     answer = predict(gateway(deadline_seconds=0.3))
     ends.set()
     assert (answer.status_code, answer.get_json()["code"]) == (504, "too_slow")
+
+
+def test_a_picture_has_one_deadline_for_all_that_is_asked_for_it(gateway, serve, served, predict):
+    def slow(request, context):
+        time.sleep(0.4)
+        return served.metadata(request, context)
+
+    ends = threading.Event()
+    served.outputs = lambda arrays: ends.wait(5) and {}
+    client = gateway(deadline_seconds=1, servers=[serve({**served.answers(), wire.GET_MODEL_METADATA: slow}).address])
+    begin = time.monotonic()
+    answer = predict(client)
+    seconds = time.monotonic() - begin
+    ends.set()
+    assert (answer.status_code, answer.get_json()["code"]) == (504, "too_slow") and 0.95 < seconds < 1.25
+    assert len(served.asked) == 1
+
+
+def test_a_picture_whose_time_is_over_before_it_is_asked_is_refused(gateway, served, predict, monkeypatch):
+    client = gateway(deadline_seconds=0.1)
+    read = uploads.read
+    monkeypatch.setattr(uploads, "read", lambda *arguments: time.sleep(0.15) or read(*arguments))
+    answer = predict(client)
+    assert (answer.status_code, answer.get_json()["code"]) == (504, "too_slow") and not served.asked
 
 
 def test_models_versions_and_labels_are_listed(gateway):

@@ -3,6 +3,7 @@
 import io
 import multiprocessing
 import threading
+import time
 
 import pytest
 
@@ -123,6 +124,14 @@ def test_more_pictures_than_places_wait_and_are_then_refused(gateway, served, pr
     thread.join()
     assert (refused.status_code, refused.get_json()["code"], refused.headers["Retry-After"]) == (503, "busy", "1")
     assert answers[0].status_code == 200
+
+
+def test_waiting_for_a_place_leaves_half_of_the_deadline(gateway, predict):
+    client = gateway(at_once=1, waiting_seconds=60, deadline_seconds=0.4)
+    begin = time.monotonic()
+    with client.application.view_functions["healthz"].__self__.places.one():
+        refused = predict(client)
+    assert refused.get_json()["code"] == "busy" and 0.15 < time.monotonic() - begin < 1
 
 
 @pytest.mark.parametrize("form", [False, True])

@@ -42,8 +42,10 @@ def test_a_mistake_is_named(load, values, sentence):
 
 def test_what_is_begun_can_end_before_a_unit_or_container_that_stops_is_killed(load):
     role = pathlib.Path(__file__).parents[4] / "roles/web_gateway"
-    unit, container = (role / "templates/tfleet-gateway.service.j2").read_text(), (role / "tasks/container.yml").read_text()
-    stops = [int(re.search(pattern, text).group(1)) for pattern, text in (("TimeoutStopSec=([0-9]+)", unit), ("stop_timeout: ([0-9]+)", container))]
+    # The container and the process by the start that replaces them, and by a stop.
+    places = ("templates/tfleet-gateway.service.j2", "TimeoutStopSec="), ("tasks/container.yml", "stop_timeout: "), ("tasks/embedded.yml", "stop_timeout: ")
+    places += ("tasks/stop.yml", "stop_timeout: "), ("tasks/stop.yml", '--time, "')
+    stops = [int(re.search(before + "([0-9]+)", (role / name).read_text()).group(1)) for name, before in places]
     assert load(deadline_seconds=min(stops) - 10).deadline_seconds == 50
     with pytest.raises(TfleetError, match=r"deadline_seconds is 51, not a number from 0\.1 to 50"):
         load(deadline_seconds=51)
