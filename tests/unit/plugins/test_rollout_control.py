@@ -12,9 +12,10 @@ import yaml
 from ansible_collections.tfleet.serving.plugins.action.rollout_control import ActionModule
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ControllerLock
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ControllerLock, Hold
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings import settings
 
+ROOT = pathlib.Path(__file__).parents[3]
 AT_A_TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 PLAN = {"tfleet.serving.rollout_control": {"do": "plan", "hosts": "{{ ansible_play_hosts_all }}", "work_dir": "{{ work }}"}, "run_once": True,
         "delegate_to": "localhost", "delegate_facts": True}
@@ -265,6 +266,29 @@ def test_hosts_that_have_it_all_already_take_part_in_no_wave(play, ledger):
     assert made.read()[-1]["verdict"] == "go_on"
 
 
+@pytest.mark.parametrize(("held", "left"), [(False, [("promote", "failed")]), (True, [("promote", "ok"), ("check", "failed")])])
+def test_a_host_whose_labels_did_not_move_is_not_asked_after_the_soak(play, ledger, tmp_path, held, left):
+    made = ledger({"step": "run"})
+    if held:
+        # After an exchange, and with no label that is to move, there is nothing left to do for it.
+        hold = Hold(str(tmp_path))
+        hold.note(hold.take(os.path.basename(made.directory), "me", 2, {"labels": {}}), exchanged=True)
+    # The tasks as they are in the playbook and in the role, but for the options of the step.
+    (step,) = yaml.safe_load((ROOT / "roles/model_server/tasks/rollout.yml").read_text())
+    step["tfleet.serving.rollout_host"] = {
+        "step": "{{ rollout_step }}", "rollout": os.path.basename(made.directory), "ledger": made.directory, "model": "digits", "version": 2,
+        "base_path": str(tmp_path), "config_file": str(tmp_path / "model.config")}
+    step.update(vars={}, timeout=60)
+    (tmp_path / "step.yml").write_text(yaml.safe_dump([step]))
+    plays = yaml.safe_load((ROOT / "playbooks/rollout.yml").read_text())
+    tasks = [task for part in plays for task in part["tasks"] if task.get("vars", {}).get("rollout_step") in ("promote", "check")]
+    for task in tasks:
+        assert task.pop("ansible.builtin.import_role")["tasks_from"] == "rollout"
+        task["ansible.builtin.import_tasks"] = str(tmp_path / "step.yml")
+    code, output = play(*tasks, rollout_verdict={"go": ["a"]}, ansible_python_interpreter=sys.executable)
+    assert (code, [(line["step"], line["outcome"]) for line in made.read()[2:]]) == (0, left), output
+
+
 # ---- one at a time ----
 ELSEWHERE = {"rollout": "digits-1-20261120T000000Z", "pid": 1, "start_time": 1, "boot_id": "b", "host": "runner-7", "by": "ops", "since": "yesterday"}
 
@@ -351,7 +375,7 @@ def test_a_rollback_by_hand_has_the_lock_of_each_model_or_none(play, ledger, tmp
 
 
 def test_a_rollback_by_hand_locks_the_models_of_all_hosts_and_gives_them_back(play, tmp_path):
-    (playbook,) = yaml.safe_load((pathlib.Path(__file__).parents[3] / "playbooks/rollback.yml").read_text())
+    (playbook,) = yaml.safe_load((ROOT / "playbooks/rollback.yml").read_text())
     lock, by_hand = [dict(task, vars=playbook["vars"]) for task in playbook["tasks"] if "tfleet.serving.rollout_control" in task]
     held = {"ansible.builtin.debug": {"msg": "held: {{ query('fileglob', work ~ '/rollouts/*.lock') | map('basename') | sort | join(' ') }}."},
             "run_once": True, "delegate_to": "localhost"}
