@@ -32,6 +32,7 @@ _HEADERS = {
 }
 # Whoever watches the gateway has no token and asks often; they tell nothing of models and pictures.
 _FOR_ALL = ("healthz", "readyz", "static")
+_PAGES = ("page", "page_answer")
 _TOP, _MOST_TOP = 5, 1000
 _FORM_BYTES = 64 << 10
 """Of a form beside its file."""
@@ -94,12 +95,12 @@ class Gateway(object):
             return self._page(choice, problem=refused.message), refused.status, _retry(refused)
         return self._page(choice, answer=answer)
 
-    def _page(self, choice: Optional[Choice] = None, answer: Any = None, problem: str = "") -> str:
-        # A page that anybody may open names no models.
-        models = [] if self.access.wants_token else self.catalogue.list()
+    def _page(self, choice: Optional[Choice] = None, answer: Any = None, problem: str = "", form: bool = True) -> str:
+        # A page that anybody may see names no models.
+        models = self.catalogue.list() if form and not self.access.wants_token else []
         return flask.render_template(
             "page.html", models=models, token=self.access.wants_token, chosen=target(*choice) if choice else "", answer=answer, problem=problem,
-            media_types=",".join(uploads.MEDIA_TYPES.values()), most=self.settings.body_bytes, generator=looking.GENERATOR,
+            media_types=",".join(uploads.MEDIA_TYPES.values()), most=self.settings.body_bytes, generator=looking.GENERATOR, form=form,
         )  # fmt: skip
 
     # ---- the API ----
@@ -187,6 +188,8 @@ class Gateway(object):
         headers = _retry(refused)
         if refused.status == 401:
             headers["WWW-Authenticate"] = 'Bearer realm="tfleet"'
+        if flask.request.endpoint in _PAGES and _wants_page():
+            return self._page(problem=refused.message, form=False), refused.status, headers
         return flask.jsonify({"error": refused.message, "code": refused.code}), refused.status, headers
 
     def _http_error(self, error: HTTPException) -> Any:
@@ -252,6 +255,11 @@ def _option(name: str, kind: Any, low: float, high: float) -> Any:
 def _method() -> str:
     method = flask.request.method
     return method if method in ("GET", "HEAD", "POST", "OPTIONS") else "OTHER"
+
+
+def _wants_page() -> bool:
+    accepted = flask.request.accept_mimetypes
+    return bool(accepted["text/html"] > accepted["application/json"])
 
 
 def _retry(refused: RefusedError) -> Dict[str, str]:

@@ -84,6 +84,32 @@ def test_it_is_said_in_the_page_before_the_picture_is_looked_at_too(gateway, val
     assert answer.status_code == status and said in answer.text and 'role="alert" >' in answer.text
 
 
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize("settings, headers, status, said", [
+    ({"rate": 0.1, "burst": 1}, {}, 429, "Too many requests"), ({"token_file": "token"}, {}, 401, "This gateway wants a token"),
+    ({"proxy_addresses": ["127.0.0.1"], "proxy_user_header": "X-User"}, {}, 401, "Log in at the proxy"),
+    ({}, {"Origin": "http://elsewhere.example"}, 403, "a page of another site"), ({}, {"Host": "elsewhere.example"}, 403, "answers on this machine only"),
+])  # fmt: skip
+def test_who_is_refused_reads_it_in_a_page_and_a_program_in_json(gateway, settings, headers, status, said):
+    client = gateway(**settings)
+    if status == 429:
+        client.get("/")
+    answer = client.post("/", data=form(), content_type=FORM, headers={"Accept": BROWSER, **headers})
+    assert (answer.status_code, answer.mimetype) == (status, "text/html") and said in answer.text and 'role="alert" >' in answer.text
+    assert "cats" not in answer.text and not {"script", "form"} & {tag for tag, _ in Tags(answer.text).found}
+    assert ("Retry-After" in answer.headers, "WWW-Authenticate" in answer.headers) == (status == 429, status == 401)
+    for accept in ("*/*", "application/json"):
+        assert said in client.post("/", data=form(), content_type=FORM, headers={"Accept": accept, **headers}).get_json()["error"]
+    assert said in client.post("/api/v1/models/cats:predict", data=picture(), headers={"Accept": BROWSER, **headers}).get_json()["error"]
+
+
+def test_who_opens_the_page_too_often_reads_it_there(gateway):
+    client = gateway(rate=0.1, burst=1)
+    assert [client.get("/", headers={"Accept": BROWSER}).mimetype for _ in range(2)] == ["text/html"] * 2
+
+
 def test_who_has_no_token_learns_no_model(gateway):
     client = gateway(token_file="token")
     answer = client.get("/")
