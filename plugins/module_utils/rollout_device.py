@@ -14,21 +14,17 @@ from ansible_collections.tfleet.serving.plugins.module_utils import manifest as 
 from ansible_collections.tfleet.serving.plugins.module_utils import rollout_gate as judge
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import make_directories, replacing, sha256_file
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
-from ansible_collections.tfleet.serving.plugins.module_utils.memory import human, memory_bytes, parse_size
+from ansible_collections.tfleet.serving.plugins.module_utils.memory import human, memory_bytes
 from ansible_collections.tfleet.serving.plugins.module_utils.model_entry import entry_of, serving
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import FIRST_LABEL, PROVEN_LABEL
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_lock import ROLLED_BACK, Hold, RolloutLockError, step_alone
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_measuring import Measuring, StepError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_server import ServerError, digest
 from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RuntimeFailure
 from ansible_collections.tfleet.serving.plugins.module_utils.version_state import ensure_version
 from ansible_collections.tfleet.serving.plugins.module_utils.version_store import GOLDEN
 
 PROC = "/proc"
-GOLDEN_NAME = "golden.npz"
-
-
-class StepError(ModuleError):
-    """A step found the version, or the device, not as it must be."""
 
 
 class RolloutDevice(object):
@@ -42,7 +38,7 @@ class RolloutDevice(object):
     def __init__(self, params, server, health):
         self.params = params
         self.server = server
-        self.health = health
+        self.measuring = Measuring(params, server, health)
         self.model, self.version, self.base = params["model"], params["version"], params["base_path"]
         self.hold = Hold(self.base)
         self.changed = False
@@ -90,7 +86,7 @@ class RolloutDevice(object):
 
         Nothing is changed. Where anything is not so, the steps of the rollout come to it and say what it is.
         """
-        final, golden, params = self.params["configs"].get("final"), self._golden(self.version), self.params
+        final, golden, params = self.params["configs"].get("final"), self.measuring.golden(self.version), self.params
         if not final or golden is None or self.version not in mine["available"] or not all(map(self._companion_is, params["companions"])):
             return False
         if self.server.entry(self.model) != entry_of(final, self.model):
@@ -99,9 +95,9 @@ class RolloutDevice(object):
         try:
             if self._ensure(True, keep=params["keep"], protect=protect)["changed"]:
                 return False
-            asked = self._ask("version %d" % self.version, golden, version=self.version)
+            asked = self.measuring.ask("version %d" % self.version, golden, version=self.version)
             for label in self._moved():
-                self._ask("the label %s" % label, golden, label=label)
+                self.measuring.ask("the label %s" % label, golden, label=label)
         except ModuleError:
             return False
         return not judge.latency([(None, asked["p50"])], params["latency_factor"], params["latency_slack_ms"], params["latency_budget_ms"])
@@ -120,7 +116,7 @@ class RolloutDevice(object):
             "entry": before, "labels": labels, "versions": seen["versions"], "available": seen["available"],
         }, self.params["supersede"])
         self._place_companions()
-        health = self._health()
+        health = self.measuring.health()
         served = [place.get(PROVEN_LABEL) for place in (labels, held["before"]["labels"])] + sorted(seen["available"], reverse=True)
         old = next((version for version in served if version not in (None, self.version)), None)
         # One that a run was killed in goes on: the old version may be gone already, and there is no more room than there was.
@@ -135,7 +131,7 @@ class RolloutDevice(object):
         if exchange:
             return self._exchange(held, health)
         self._wait(self.version)
-        return self._measure(old, health)
+        return self.measuring.beside(old, health)
 
     def _needs_exchange(self, seen, old):
         if self.version in seen["available"] or old is None or not self.params["memory_factor"]:
@@ -164,7 +160,7 @@ class RolloutDevice(object):
             if self.version not in seen["available"] or any(labels.get(label) != self.version for label in self._moved()):
                 until = begin + self.params["exchange_seconds"]
                 self._alone(until)
-            measured = self._measure(None, health, until)
+            measured = self.measuring.beside(None, health, until)
             self._configure(self._entry("moved"))
         except ModuleError:
             self._labels_back(held)
@@ -186,74 +182,24 @@ class RolloutDevice(object):
         except RuntimeFailure as failure:
             raise StepError("Version %d did not become AVAILABLE: %s" % (version, failure)) from failure
 
-    def _measure(self, old, before, until=None):
-        """Ask both versions in turns, so that both meet the same minute; in an exchange at most ``until`` then."""
-        golden, old_golden = self._golden(self.version), self._golden(old) if old is not None else None
-        if golden is None:
-            raise StepError("There are no golden answers of version %d of %s, so nothing would prove it. Name them in tfleet_models (golden:), or run "
-                            "playbooks/deploy.yml, which asks for none." % (self.version, self.model))
-        rounds, notes, answer = [], [], {}
-        for _turn in range(self.params["rounds"]):
-            reference = None
-            if old_golden is not None and old != self.version:
-                try:
-                    reference = self.server.ask(self.model, old_golden, version=old)["p50"]
-                except RuntimeFailure as failure:
-                    notes.append("Version %d, which is served now, did not answer as recorded: %s" % (old, failure))
-            limit = {} if until is None else {"timeout": max(5.0, min(60.0, until - time.monotonic()))}
-            answer = self._ask("version %d" % self.version, golden, version=self.version, **limit)
-            rounds.append((reference, answer["p50"]))
-            if until is not None and time.monotonic() > until:
-                raise StepError("Version %d was AVAILABLE, but not proven within the %d seconds that this device may be without the model "
-                                "(rollout_exchange_seconds): it was asked %d of %d times (rollout_rounds)."
-                                % (self.version, self.params["exchange_seconds"], len(rounds), self.params["rounds"]))
-        findings = judge.latency(rounds, self.params["latency_factor"], self.params["latency_slack_ms"], self.params["latency_budget_ms"])
-        after = self._health()
-        findings += judge.restarts(before, after) + self._against(before, after)
-        measured = {"old": old, "rounds": rounds, "worst_error": answer["worst_error"], "samples": answer["samples"], "notes": notes[:1],
-                    "health": _short(before, after)}
-        if findings:
-            raise StepError("Version %d of %s does not pass. %s" % (self.version, self.model, " ".join(findings)), **measured)
-        return measured
-
-    def _health(self):
-        return dict(self.health(), servers=self.server.processes())
-
-    def _against(self, before, after):
-        """Findings of what the version did to the device."""
-        total, memory = (after["memory"] or {}).get("total_bytes"), None
-        if total:
-            memory = max(parse_size(self.params["memory_growth"], "rollout_memory_growth", total),
-                         judge.memory_needed(self.params["release_bytes"], self.params["memory_factor"]))
-        return judge.health(before, after, memory, parse_size(self.params["swap_growth"], "rollout_swap_growth"), self.params["max_celsius"])
-
-    def _ask(self, what, golden, **target):
-        try:
-            answer = self.server.ask(self.model, golden, **target)
-        except RuntimeFailure as failure:
-            raise StepError("Wrong or no answer by %s: %s" % (what, failure), samples=failure.result.get("samples", [])) from failure
-        if answer["version"] != self.version:
-            raise StepError("By %s version %d answered, not version %d." % (what, answer["version"], self.version))
-        return answer
-
     # ---- promote ----
     def promote(self):
         """Move the label canary, and when it answers, all others. A label can only point to what is loaded, so these are two steps."""
         held = self._own_hold()
-        golden = self._golden(self.version)
+        golden = self.measuring.golden(self.version)
         if held.get("exchanging") and not held.get("exchanged"):
             raise StepError("The gate of this device was killed within its exchange, and did not end it: nothing has proven version %d here." % self.version)
         # After an exchange they have moved, and the old version has no room beside the new one.
         if not held.get("exchanged"):
             if FIRST_LABEL in self._moved():
                 self._configure(self._entry("canary"))
-                self._ask("the label %s" % FIRST_LABEL, golden, label=FIRST_LABEL)
+                self.measuring.ask("the label %s" % FIRST_LABEL, golden, label=FIRST_LABEL)
             self._configure(self._entry("stable"))
         asked = {}
         for label in self._moved():
-            asked[label] = self._ask("the label %s" % label, golden, label=label)["p50"]
+            asked[label] = self.measuring.ask("the label %s" % label, golden, label=label)["p50"]
         # The counters from which the soak begins; kept on the device for whoever resumes.
-        self.hold.note(held, promoted=True, counts=self.server.counts(self.model), health=self._health())
+        self.hold.note(held, promoted=True, counts=self.server.counts(self.model), health=self.measuring.health())
         return {"asked": asked}
 
     # ---- check ----
@@ -262,17 +208,17 @@ class RolloutDevice(object):
         held = self._own_hold()
         if not held.get("promoted"):
             raise StepError("The labels of this device were not moved to the end, so there is nothing to check.")
-        golden = self._golden(self.version)
+        golden = self.measuring.golden(self.version)
         for label in self._moved():
-            self._ask("the label %s" % label, golden, label=label)
+            self.measuring.ask("the label %s" % label, golden, label=label)
         result = {"requests": None, "errors": None}
         findings = []
         counts = self.server.counts(self.model)
         if counts is not None and held["counts"] is not None:
             findings, result["requests"], result["errors"] = judge.errors(held["counts"], counts, self.params["error_share"])
-        after = self._health()
+        after = self.measuring.health()
         fell = judge.counts_fell(held["counts"] or {}, counts or {})
-        findings += judge.restarts(held["health"], after, fell) + self._against(held["health"], after)
+        findings += self.measuring.findings(held["health"], after, fell)
         if findings:
             raise StepError("Version %d of %s was not well after the soak. %s" % (self.version, self.model, " ".join(findings)), **result)
         self._configure(self._entry("final"))
@@ -360,7 +306,7 @@ class RolloutDevice(object):
         """Ask by the labels that are back; a version without golden answers cannot be asked."""
         answers = {}
         for label, version in sorted(labels.items()):
-            golden = self._golden(version)
+            golden = self.measuring.golden(version)
             if golden is None:
                 continue
             try:
@@ -415,10 +361,6 @@ class RolloutDevice(object):
         path = os.path.join(directory, manifests.NAME)
         return os.path.isfile(path) and sha256_file(path) == self.params["manifest_sha256"]
 
-    def _golden(self, version):
-        path = os.path.join(self.base, GOLDEN, str(version), GOLDEN_NAME)
-        return path if os.path.isfile(path) else None
-
     def _companion_is(self, name):
         path = os.path.join(self.base, GOLDEN, str(self.version), name)
         return os.path.isfile(path) and sha256_file(path) == self.params["companions"][name]
@@ -442,15 +384,3 @@ def _numbers(base):
         return sorted(int(name) for name in os.listdir(base) if name.isdigit())
     except FileNotFoundError:
         return []
-
-
-def _short(before, after):
-    """What of the device's health belongs into the ledger."""
-    memory = [(reading["memory"] or {}).get("available_bytes") for reading in (before, after)]
-    return {
-        "available_bytes": memory,
-        "server_bytes": [sum(server["resident_bytes"] for server in reading["servers"]) if reading["servers"] else None for reading in (before, after)],
-        "swap_used_bytes": [sum(area["used_bytes"] for area in reading["swap"] or ()) for reading in (before, after)],
-        "celsius": max([zone["celsius"] for zone in after["thermal"] or ()] or [None], key=lambda value: value or 0),
-        "over_current": after["over_current"], "throttling": after["throttling"],
-    }
