@@ -141,7 +141,7 @@ test-system: setup-test ## The roles that change a whole machine (swap, zram, ta
 	molecule/shared/test_hosts up
 	pytest tests/system
 
-test-monitoring: setup-test ## Rules and dashboard by Debian's Prometheus, which scrapes a real model server and device page
+test-monitoring: setup-test ## Rules and dashboard by Debian's Prometheus, which scrapes a real model server, gateway and device page
 	pytest tests/monitoring
 
 test-browser: setup-test ## The web pages in headless Chromium: the gateway's, with a real model server behind it, and the reports

@@ -1,12 +1,14 @@
-"""The real parts together: a model server, the node exporter with the collector's page, and Prometheus as the role configures it."""
+"""The real parts together: a model server, the web gateway, the node exporter with the collector's page, and Prometheus as the role configures it."""
 
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -75,7 +77,7 @@ def work(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ports():
-    return dict(zip(("grpc", "rest", "node", "prometheus", "nobody"), free_ports(5)))
+    return dict(zip(("grpc", "rest", "gateway", "node", "prometheus", "nobody"), free_ports(6)))
 
 
 def model(name, base, labels):
@@ -109,6 +111,27 @@ def server(work, ports, processes):
     Hold(str(held)).take("held-5-20261121T120000Z", "me", 5, {"labels": {}})
     config.write_text("model_config_list { %s%s}" % (model("digits", base, {"stable": 1, "canary": 3}), model("held", held, {"stable": 4})))
     return config
+
+
+@pytest.fixture(scope="module")
+def gateway(work, ports, processes):
+    """``ask()`` for a picture: the web gateway of that model server and of one that is away."""
+    (work / "token").write_text(TOKEN)
+    (work / "gateway.json").write_text(json.dumps({
+        "listen": f"127.0.0.1:{ports['gateway']}", "servers": [f"127.0.0.1:{ports[name]}" for name in ("grpc", "nobody")], "models": [{"name": "digits"}],
+        "token_file": "token"}))
+    processes(work / "gateway.log", *TFLEET, "gateway", "--config", work / "gateway.json")
+    url, picture = f"http://127.0.0.1:{ports['gateway']}", (CHECKOUT / "models/digits_detector/scene.png").read_bytes()
+    wait_for("The gateway", lambda: get(f"{url}/healthz"), work / "gateway.log")
+
+    def ask():
+        return json.loads(get(urllib.request.Request(f"{url}/api/v1/models/digits:predict", picture, {"Authorization": f"Bearer {TOKEN}"})))
+
+    # The model server has not been started yet: the first of the answers that the alert counts.
+    with pytest.raises(urllib.error.HTTPError, match="503") as refused:
+        ask()
+    refused.value.close()
+    return ask
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +169,8 @@ def configuration(work, ports, tool):
     """What the role writes for an inventory of two devices, of which one runs Prometheus and one is away."""
     tool("promtool")
     inventory = {"jetsons": {"hosts": {
-        DEVICE: {"monitoring_port": ports["node"], "tfleet_rest_port": ports["rest"], "rollout_site": "north"},
+        DEVICE: {"monitoring_port": ports["node"], "tfleet_rest_port": ports["rest"], "rollout_site": "north",
+                 "monitoring_gateway": True, "tfleet_gateway_port": ports["gateway"]},
         AWAY: {"ansible_host": "127.0.0.1", "monitoring_listen": "0.0.0.0", "monitoring_port": ports["nobody"]}}}}
     (work / "inventory.yml").write_text(json.dumps(inventory))
     place = work / "prometheus"
@@ -174,7 +198,7 @@ def configuration(work, ports, tool):
 
 
 @pytest.fixture(scope="module")
-def prometheus(work, ports, node, configuration, processes, tool):
+def prometheus(work, ports, gateway, node, configuration, processes, tool):
     """``ask(path, **parameters)`` of Prometheus' HTTP API."""
     processes(work / "prometheus.log", tool("prometheus"), f"--config.file={configuration / 'prometheus.yml'}",
               f"--web.listen-address=127.0.0.1:{ports['prometheus']}", f"--storage.tsdb.path={work / 'data'}")
@@ -187,10 +211,12 @@ def prometheus(work, ports, node, configuration, processes, tool):
     # Asked again and again, so that there is a rate.
     golden = [*TFLEET, "predict", "--address", f"127.0.0.1:{ports['grpc']}", "--model", "digits", "--golden", str(CHECKOUT / "models/digits/1/golden.npz")]
     subprocess.run(golden, check=True, stdout=subprocess.DEVNULL)
-    wait_for("Prometheus", lambda: len(query(ask, 'up{job!="prometheus"} == 1')) == 2, work / "prometheus.log")
+    wait_for("Prometheus", lambda: len(query(ask, 'up{job!="prometheus"} == 1')) == 3, work / "prometheus.log")
     subprocess.run(golden, check=True, stdout=subprocess.DEVNULL)
     node()
-    wait_for("Rates", lambda: query(ask, "instance_model_name:tensorflow_serving_answers:rate5m > 0"), work / "prometheus.log")
+    rates = ("instance_model_name:tensorflow_serving_answers:rate5m > 0", "rate(tfleet_gateway_upstream_failures_total[5m]) > 0",
+             "instance:tfleet_gateway_request_errors:ratio_rate5m")
+    wait_for("Rates", lambda: gateway() and all(query(ask, rate) for rate in rates), work / "prometheus.log")
     return ask
 
 
@@ -200,9 +226,9 @@ def query(ask, expression):
 
 def test_targets_come_from_the_inventory(prometheus):
     found = {(target["labels"]["job"], target["labels"]["instance"]): target for target in prometheus("targets")["activeTargets"]}
-    assert set(found) == {(job, DEVICE) for job in ("prometheus", "node", "tfleet_model_server")} | {("node", AWAY)}
-    assert {key: target["health"] for key, target in found.items() if key[1] == DEVICE} == dict.fromkeys(
-        ((job, DEVICE) for job in ("prometheus", "node", "tfleet_model_server")), "up")
+    here = {(job, DEVICE) for job in ("prometheus", "node", "tfleet_model_server", "tfleet_gateway")}
+    assert set(found) == here | {("node", AWAY)}
+    assert {key: target["health"] for key, target in found.items() if key in here} == dict.fromkeys(here, "up")
     assert found["node", AWAY]["health"] == "down"
     assert found["node", DEVICE]["labels"]["site"] == "north"
 
@@ -229,17 +255,20 @@ def test_all_rules_are_evaluated(prometheus):
     assert [(rule["name"], rule["lastError"]) for group in prometheus("rules")["groups"] for rule in group["rules"] if rule["health"] != "ok"] == []
 
 
-def gateway():
-    """Names that the web gateway exports."""
-    from tfleet.gateway import metrics as exported
-
-    suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"], "gauge": [""]}
-    families = [family for family in exported.REGISTRY.collect() if family.type in suffixes]
-    return {family.name + suffix for family in families for suffix in suffixes[family.type]}
+def test_the_gateway_is_scraped_and_watched(prometheus, ports):
+    answers = {(row["route"], row["status"]) for row in query(prometheus, f'tfleet_gateway_requests_total{{instance="{DEVICE}",site="north"}}')}
+    assert {("predict", "200"), ("predict", "503"), ("metrics", "200")} <= answers
+    failures = query(prometheus, "rate(tfleet_gateway_upstream_failures_total[5m]) > 0")
+    assert [(row["server"], row["code"]) for row in failures] == [(f"127.0.0.1:{ports['nobody']}", "UNAVAILABLE")]
+    # What alerts compare is there, and so is what the dashboard shows.
+    watched = {where: re.sub(r" (==|>) [\d.]+$", "", text).replace("$instance", ".*") for where, text in expressions().items() if "tfleet_gateway" in text}
+    assert {"TfleetGatewayDown", "TfleetGatewayErrors"} <= set(watched)
+    assert [where for where, text in watched.items() if DEVICE not in [row.get("instance") for row in query(prometheus, text)]] == []
+    assert "TfleetGatewayDown" not in [alert["labels"]["alertname"] for alert in prometheus("alerts")["alerts"]]
 
 
 def test_every_metric_of_rules_and_dashboard_is_exported(prometheus):
-    known = set(prometheus("label/__name__/values")) | gateway() | OWN
+    known = set(prometheus("label/__name__/values")) | OWN
     recorded = {where for where in expressions() if ":" in where and " " not in where}
     unknown = {where: sorted(metrics(text) - known - recorded) for where, text in expressions().items()}
     assert {where: names for where, names in unknown.items() if names} == {}
