@@ -13,6 +13,7 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsiblePromptNoninteractive
 from ansible.plugins.action import ActionBase
 from ansible_collections.tfleet.serving.plugins.module_utils import rollout_state as states
+from ansible_collections.tfleet.serving.plugins.module_utils.compatibility import hardware_class_of
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_decision import STOP, budget, decide
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger, LedgerError, first_line, known, model_of, name_of
@@ -366,9 +367,8 @@ class ActionModule(ActionBase):
 
 
 def _class_of(variables):
-    """The hardware class of a host, at least its architecture; "" if it did not answer."""
-    resolved, device = variables.get("preflight_resolved") or {}, (variables.get("ansible_facts") or {}).get("tfleet_device") or {}
-    return str(resolved.get("hardware_class") or device.get("hardware_class") or device.get("architecture") or "")
+    facts = variables.get("ansible_facts") or {}
+    return hardware_class_of(variables.get("preflight_resolved"), facts.get("tfleet_device"), facts)
 
 
 def _superseded(root):

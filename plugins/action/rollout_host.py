@@ -4,6 +4,8 @@
 
 A host that fails, hangs or cannot be reached is data here: Ansible goes on with every other host, and the rollout decides.
 """
+import contextlib
+import hashlib
 import os
 import time
 
@@ -11,14 +13,21 @@ from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import sha256_file
+from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.release_archive import open_release
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_state import FAILED, OK, UNREACHABLE
 from ansible_collections.tfleet.serving.plugins.module_utils.runtime import redact
 
 MODULE = "tfleet.serving.rollout_host"
 STAGE = "tfleet.serving.release_stage"
+PACKAGES = "tfleet.serving.apt_packages"
 # Options that stay on the controller, or go to the transport.
-OWN = ("ledger", "release", "files", "transport")
+OWN = ("ledger", "release", "files", "transport", "packages", "environment")
+# What the later steps of a host get as it was in the first. Addresses and proxies, which may hold a password, are not among it.
+COMMON = ("rollout", "by", "supersede", "ledger", "settings", "model", "version", "base_path", "labels", "policy", "keep", "latency_budget_ms", "files",
+          "release", "manifest_sha256", "release_bytes", "runtime", "runtime_image", "addresses", "metrics", "config_file", "log", "owner", "group", "mode",
+          "reserve_bytes", "hardware_class", "trusted_keys", "roots")
 # What each step needs of the bulky options.
 SEEN_BY, CONFIGS_OF = ("gate",), {"look": ("final",), "gate": ("bridge", "kept", "alone", "moved"), "promote": ("canary", "stable"), "check": ("final",)}
 # What stays out of the ledger: it is there already, or nobody asks for it later.
@@ -40,6 +49,9 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             return {"changed": False, "outcome": "none", "msg": "Would do the step %s." % step}
         self._host = (task_vars or {}).get("inventory_hostname")
+        # What is empty has the module's own default.
+        self._args = {key: value for key, value in dict(self._task.args.get("common") or {}, **self._task.args).items()
+                      if key != "common" and value not in (None, "")}
         try:
             answer = self._step(step, task_vars)
             outcome, message = (FAILED, answer.get("msg", "no message")) if answer.get("failed") else (OK, answer.get("note", ""))
@@ -47,7 +59,7 @@ class ActionModule(ActionBase):
                 outcome, message = UNREACHABLE, str(answer.get("module_stderr") or message).strip()
         except AnsibleConnectionFailure as error:
             answer, outcome, message = {}, UNREACHABLE, str(error)
-        except AnsibleError as error:
+        except (AnsibleError, ModuleError) as error:
             answer, outcome, message = {}, FAILED, str(error)
         except BaseException as error:
             # The time limit of the task comes as one of these, and differs between releases of ansible-core.
@@ -56,7 +68,7 @@ class ActionModule(ActionBase):
             # Staging has this limit for standing still only (release_stage), and whatever stands still then, the version is not to blame.
             answer, outcome = {}, UNREACHABLE if step == "stage" else FAILED
             # After the other steps the host goes back, and is done with this rollout.
-            again = "go on with -e rollout_resume=%s" % self._task.args["rollout"] if step in ("stage", "rollback") else "begin a new rollout"
+            again = "go on with -e rollout_resume=%s" % self._args["rollout"] if step in ("stage", "rollback") else "begin a new rollout"
             message = ("The step %s was not done within %s seconds (rollout_step_seconds), so it was given up. The host may hang: look at it and end what "
                        "hangs there, then %s." % (step, self._task.timeout, again))
         return self._finish(step, outcome, message, answer, time.time() - begin)
@@ -65,13 +77,13 @@ class ActionModule(ActionBase):
         message, version = redact(str(message))[:LONGEST_MESSAGE], answer.pop("version", None)
         line = {"host": self._host, "step": step, "outcome": outcome, "seconds": round(seconds, 2),
                 # A rollback takes back what the device holds, whatever the inventory declares by now.
-                "version": version if isinstance(version, int) else self._task.args["version"]}
+                "version": version if isinstance(version, int) else self._args["version"]}
         if message:
             line["msg"] = message
         detail = {key: value for key, value in answer.items() if key not in DROPPED and value not in (None, "", [], {})}
         if detail:
             line["detail"] = detail
-        Ledger(self._task.args["ledger"]).append(line)
+        Ledger(self._args["ledger"]).append(line)
         if outcome != OK:
             color = constants.COLOR_ERROR if outcome == FAILED else constants.COLOR_UNREACHABLE
             self._display.display("%s: %s %s: %s" % (self._host, step, outcome, message), color=color)
@@ -79,7 +91,7 @@ class ActionModule(ActionBase):
         if message:
             result["msg"] = message
         if step == "stage" and outcome == OK:
-            result["ansible_facts"] = {"rollout_seen": answer["seen"]}
+            result["ansible_facts"] = {"rollout_seen": answer["seen"], "rollout_common": {key: self._args[key] for key in COMMON if key in self._args}}
         return result
 
     def _step(self, step, task_vars):
@@ -87,12 +99,12 @@ class ActionModule(ActionBase):
             return self._stage(task_vars)
         more = {}
         if step == "gate":
-            more = {"arrived": self._bring(self._task.args["seen"].get("missing", ())), "companions": self._digests(),
-                    "src": self._task.args["seen"].get("src", "")}
+            more = {"arrived": self._bring(self._args["seen"].get("missing", ())), "companions": self._digests(),
+                    "src": self._args["seen"].get("src", "")}
         return self._module(step, task_vars, **more)
 
     def _module(self, step, task_vars, **more):
-        args = {key: value for key, value in self._task.args.items() if key not in OWN and value is not None}
+        args = {key: value for key, value in self._args.items() if key not in OWN}
         if step not in SEEN_BY:
             args.pop("seen", None)
         args["configs"] = {name: text for name, text in (args.get("configs") or {}).items() if name in CONFIGS_OF.get(step, ())}
@@ -101,14 +113,21 @@ class ActionModule(ActionBase):
 
     # ---- stage ----
     def _stage(self, task_vars):
+        self._read_release()
         look = self._module("look", task_vars, companions=self._digests())
         if look.get("failed"):
             return look
         seen = {key: look[key] for key in ("versions", "available", "labels", "entry_sha256", "missing", "there")}
         answer = {"changed": False, "seen": seen, "held": look.get("held")}
         # What is there may have been signed since.
-        signature = self._task.args["release"] + ".sig" if self._task.args.get("release") else ""
-        if not look["there"] or (os.path.exists(signature) and sha256_file(signature) != look["signature_sha256"]):
+        signature = self._args["release"] + ".sig" if self._args.get("release") else ""
+        to_bring = not look["there"] or (os.path.exists(signature) and sha256_file(signature) != look["signature_sha256"])
+        if not to_bring and look["settled"]:
+            return dict(answer, settled=True, note="Nothing is left to do: it serves this version already, and answers rightly.")
+        installed = self._install(task_vars)
+        if installed.get("failed"):
+            return installed
+        if to_bring:
             staged = self._transport(task_vars)
             if staged.get("failed") or staged.get("unreachable"):
                 away = bool(staged.get("unreachable") or staged.get("stalled"))
@@ -116,14 +135,28 @@ class ActionModule(ActionBase):
             seen["src"] = staged["staged"]
             answer["changed"] = bool(staged.get("changed"))
             answer["transport"] = {key: staged[key] for key in ("transport", "reason", "bytes_sent", "bytes_reused", "seconds") if key in staged}
-        elif look["settled"]:
-            answer.update(settled=True, note="Nothing is left to do: it serves this version already, and answers rightly.")
         return answer
+
+    def _read_release(self):
+        """Add what the device is told of the release, so that it takes no other."""
+        if not self._args.get("release"):
+            return
+        with contextlib.closing(open_release(self._args["release"])) as release:
+            self._args["manifest_sha256"] = hashlib.sha256(release.content).hexdigest()
+            self._args["release_bytes"] = sum(entry["size"] for entry in release.manifest["files"])
+
+    def _install(self, task_vars):
+        """Install what bringing and verifying the release needs."""
+        packages = dict.fromkeys(self._args.get("packages") or (), "")
+        if not packages:
+            return {}
+        args = {"set_by": "model_release", "packages": packages, "environment": self._args.get("environment") or {}}
+        return self._execute_module(module_name=PACKAGES, module_args=args, task_vars=task_vars)
 
     def _transport(self, task_vars):
         task = self._task.copy()
         options = ("model", "version", "base_path", "release", "reserve_bytes")
-        task.args = dict(self._task.args["transport"], **{key: self._task.args[key] for key in options if self._task.args.get(key) is not None})
+        task.args = dict(self._args["transport"], **{key: self._args[key] for key in options if self._args.get(key) is not None})
         task.action = STAGE
         action = self._shared_loader_obj.action_loader.get(
             STAGE, task=task, connection=self._connection, play_context=self._play_context, loader=self._loader, templar=self._templar,
@@ -132,7 +165,7 @@ class ActionModule(ActionBase):
 
     # ---- what comes beside the version ----
     def _digests(self):
-        return {name: sha256_file(path) for name, path in (self._task.args.get("files") or {}).items()}
+        return {name: sha256_file(path) for name, path in (self._args.get("files") or {}).items()}
 
     def _bring(self, names):
         """Copy files to the host's temporary directory; returns {name: path there}."""
@@ -140,7 +173,7 @@ class ActionModule(ActionBase):
         for name in names:
             if not self._connection._shell.tmpdir:
                 self._make_tmp_path()
-            arrived[name] = self._transfer_file(self._task.args["files"][name], self._connection._shell.join_path(self._connection._shell.tmpdir, name))
+            arrived[name] = self._transfer_file(self._args["files"][name], self._connection._shell.join_path(self._connection._shell.tmpdir, name))
         if arrived:
             self._fixup_perms2([self._connection._shell.tmpdir, *arrived.values()])
         return arrived

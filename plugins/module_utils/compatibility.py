@@ -54,6 +54,17 @@ def resolve(device, tensorflow=2, image=None, precisions=(), in_image=True, grou
     return decision
 
 
+def hardware_class_of(resolved, device, facts=None):
+    """Return the hardware class of a host, at least its architecture; "" if nothing is known of it.
+
+    :param resolved: result of :func:`resolve`; None or {} if nothing was decided.
+    :param device: ``tfleet_device``; None or {} if it did not answer.
+    :param facts: Ansible's own facts of the host.
+    """
+    device = device or {}
+    return str((resolved or {}).get("hardware_class") or device.get("hardware_class") or device.get("architecture") or (facts or {}).get("architecture") or "")
+
+
 def _jetson_is_known(device, problems):
     if device["l4t_known_as"] is not None:
         return True

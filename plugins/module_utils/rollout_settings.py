@@ -41,7 +41,7 @@ DEFAULTS: Dict[str, Any] = OrderedDict([
 # rollout_site is a host's own: where it stands.
 ARGUMENTS = ("rollout_site", "rollout_model", "rollout_version", "rollout_resume", "rollout_supersede", "rollout_take_over")
 # What the playbook itself sets.
-_OWN = ("rollout_step", "rollout_item", "rollout_seen", "rollout_control", "rollout_verdict",
+_OWN = ("rollout_step", "rollout_item", "rollout_seen", "rollout_common", "rollout_release", "rollout_control", "rollout_verdict",
         "rollout_settings", "rollout_end", "rollout_waiting")
 
 

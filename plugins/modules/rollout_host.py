@@ -25,14 +25,18 @@ options:
     type: str
     choices: [stage, gate, promote, check, rollback]
     required: true
+  common:
+    description:
+      - Any of the other options, as the step V(stage) has made them. It leaves them as the fact C(rollout_common), so that they are made once for all steps.
+      - O(step), O(ledger), O(rollout), O(model), O(version), O(base_path) and O(config_file) are needed, here or beside it.
+    type: dict
+    default: {}
   ledger:
     description: Directory of the rollout on the controller.
     type: path
-    required: true
   rollout:
     description: Name of the rollout.
     type: str
-    required: true
   by:
     description: Who began it, as it is written on the device.
     type: str
@@ -45,15 +49,12 @@ options:
   model:
     description: Name of the model.
     type: str
-    required: true
   version:
     description: Version that is rolled out to this host. V(rollback) takes back what the device holds, whatever this says.
     type: int
-    required: true
   base_path:
     description: Absolute path of the model's directory on the host.
     type: path
-    required: true
   labels:
     description: Labels of the model as the inventory declares them.
     type: dict
@@ -67,16 +68,17 @@ options:
     type: int
     default: 0
   release:
-    description: Packed release on the controller.
+    description: Packed release on the controller, whose manifest the device's must be.
     type: path
-  manifest_sha256:
-    description: SHA-256 of the release's manifest.
-    type: str
-    default: ""
-  release_bytes:
-    description: Size of the release's files.
-    type: int
-    default: 0
+  packages:
+    description: Packages that a host to which it is brought must have.
+    type: list
+    elements: str
+    default: []
+  environment:
+    description: Environment of apt, such as the proxies C(http_proxy) and C(https_proxy). Not logged.
+    type: dict
+    default: {}
   files:
     description: Files on the controller that belong beside the version, C(golden.npz) above all, by the name that they get.
     type: dict
@@ -106,7 +108,6 @@ options:
   config_file:
     description: The model.config of the servers.
     type: path
-    required: true
   log:
     description: Where the servers write - C(file), C(unit) or C(containers).
     type: dict
@@ -188,33 +189,19 @@ EXAMPLES = r"""
     seen: "{{ rollout_seen }}"
     configs: "{{ rollout_texts }}"
     policy: {latest: {num_versions: 1}}
-    release_bytes: 209715200
     files: {golden.npz: /home/ops/tfleet/models/digits/2/golden.npz}
     settings: {rollout_exchange_seconds: 60}
 
 - name: Move the labels
   tfleet.serving.rollout_host:
     step: promote
-    ledger: /home/ops/tfleet/.tfleet/rollouts/digits-2-20261121T171500Z
-    rollout: digits-2-20261121T171500Z
-    model: digits
-    version: 2
-    base_path: /var/lib/tfleet/models/digits
-    config_file: /etc/tfleet/model.config
-    labels: {canary: 2, stable: 2}
+    common: "{{ rollout_common }}"
     configs: "{{ rollout_texts }}"
 
 - name: Check after the soak that at most one of a thousand requests failed, and keep three versions
   tfleet.serving.rollout_host:
     step: check
-    ledger: /home/ops/tfleet/.tfleet/rollouts/digits-2-20261121T171500Z
-    rollout: digits-2-20261121T171500Z
-    model: digits
-    version: 2
-    base_path: /var/lib/tfleet/models/digits
-    config_file: /etc/tfleet/model.config
-    metrics: [http://127.0.0.1:8501/monitoring/prometheus/metrics]
-    labels: {canary: 2, stable: 2}
+    common: "{{ rollout_common }}"
     configs: "{{ rollout_texts }}"
     settings: {rollout_error_share: 0.001}
     keep: 3
@@ -222,12 +209,7 @@ EXAMPLES = r"""
 - name: Take it back
   tfleet.serving.rollout_host:
     step: rollback
-    ledger: /home/ops/tfleet/.tfleet/rollouts/digits-2-20261121T171500Z
-    rollout: digits-2-20261121T171500Z
-    model: digits
-    version: 2
-    base_path: /var/lib/tfleet/models/digits
-    config_file: /etc/tfleet/model.config
+    common: "{{ rollout_common }}"
     reason: more than one host failed
 """
 

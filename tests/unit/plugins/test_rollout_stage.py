@@ -6,12 +6,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import types
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.action.rollout_host import ActionModule
 from ansible_collections.tfleet.serving.plugins.module_utils import release_index
-from ansible_collections.tfleet.serving.plugins.module_utils.durable import sha256_file
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger
 from ansible_collections.tfleet.serving.tests.unit.plugins import serving_tools
 from ansible_collections.tfleet.serving.tests.unit.plugins.range_server import Mirror
@@ -44,12 +42,12 @@ def mirror(tmp_path):
 @pytest.fixture
 def stage(tfleet_runtime, address, mirror, tmp_path, collections_path):
     """Stage it on this machine, by the mirror if it has no ``release``, with a time limit; returns its line of the ledger."""
-    def run(limit, release=None, manifest="", **transfer):
+    def run(limit, release=None, **transfer):
         arguments = {"step": "stage", "rollout": "digits-2-x", "by": "me@here", "model": "digits", "version": 2, "base_path": str(tmp_path / "models"),
                      "config_file": str(tmp_path / "model.config"), "addresses": [address], "runtime": tfleet_runtime, "ledger": str(tmp_path / "ledger"),
                      "transport": dict({"transport": "pull", "urls": [mirror.url]}, **transfer)}
         if release:
-            arguments.update(release=release, manifest_sha256=manifest)
+            arguments["release"] = release
         serving_tools.write_config(tmp_path / "model.config", tmp_path / "models", {"stable": 1})
         shutil.rmtree(arguments["ledger"], ignore_errors=True)
         Ledger(arguments["ledger"]).create(PLAN)
@@ -87,21 +85,20 @@ def test_one_that_is_there_gets_the_signature_that_it_has_since(stage, mirror, t
     in_place = tmp_path / "models" / "2"
     with tarfile.open(archive) as tar:
         tar.extractall(str(in_place))
-    digest = sha256_file(str(in_place / "manifest.json"))
-    assert "transport" not in stage(60, archive, digest).get("detail", {})
+    assert "transport" not in stage(60, archive).get("detail", {})
     with open(archive + ".sig", "wb") as stream:
         stream.write(b"signature")
-    line = stage(60, archive, digest)
+    line = stage(60, archive)
     assert (line["outcome"], line["detail"]["transport"]["bytes_sent"]) == ("ok", 0), line
     assert (in_place / "manifest.json.sig").read_bytes() == b"signature"
-    assert "transport" not in stage(60, archive, digest)["detail"]
+    assert "transport" not in stage(60, archive)["detail"]
 
 
 def test_an_answer_of_another_shape_leaves_its_line_too(tmp_path):
     made = Ledger(str(tmp_path / "ledger"))
     made.create(PLAN)
     action = ActionModule.__new__(ActionModule)
-    action._host, action._task = "a", types.SimpleNamespace(args={"version": 2, "ledger": made.directory})
+    action._host, action._args = "a", {"version": 2, "ledger": made.directory}
     action._finish("gate", "ok", ["no", "text"], {"version": "x"}, 1)
     line = made.read()[-1]
     assert (line["host"], line["version"], line["msg"]) == ("a", 2, "['no', 'text']")
