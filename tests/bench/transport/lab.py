@@ -118,8 +118,12 @@ class Lab:
         names = docker("ps", "-aq", "--filter", "name=^%s-[0-9]+$" % self.prefix).split()
         if names:
             docker("rm", "-f", "-v", *names)
-        if docker("network", "ls", "-q", "--filter", "name=^%s-net$" % self.prefix):
-            docker("network", "rm", self.prefix + "-net")
+        network = self.prefix + "-net"
+        if docker("network", "ls", "-q", "--filter", "name=^%s$" % network):
+            # A busy engine may forget to take a container that it has removed out of its network.
+            for name in docker("network", "inspect", network, "--format", "{{range .Containers}}{{.Name}} {{end}}").split():
+                docker("network", "disconnect", "-f", network, name)
+            docker("network", "rm", network)
 
 
 def image():
