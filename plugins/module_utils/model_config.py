@@ -1,17 +1,23 @@
 # Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What a model.config tells of its models, for who has no protobuf: name, base_path, labels.
+"""A model.config, for who has no protobuf: its fields with their places, and what it tells of its models.
 
 It is a text of a protobuf message. The server checks it against its fields; here it is only read, in whatever form the server takes.
 """
 import ast
 import re
-from typing import Any, Dict, List
+import typing
 
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 
 _TOKEN = re.compile(r"""\s+|\#[^\n]*|(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|(?P<word>[\w.+-]+|\[[\w./]+\])|(?P<mark>[{}<>:;,\[\]])""")
+_END = re.compile("")
 _CLOSING = {"{": "}", "<": ">"}
+LIST, ENTRY, LABELS = "model_config_list", "config", "version_labels"
+
+# Where it stands with its separator, where its value does (of a message: between its braces), and that: a text, or the fields of a message. Fields of one
+# list in brackets stand at one place.
+Field = typing.NamedTuple("Field", [("name", str), ("begin", int), ("end", int), ("value_begin", int), ("value_end", int), ("value", typing.Any)])
 
 
 class ConfigError(ModuleError):
@@ -23,67 +29,87 @@ def models_of(text):
 
     :raises ConfigError: naming the place.
     """
-    tokens = _tokens(text)
-    message = _message(tokens, None)
     models = []
-    for each in [config for group in message.get("model_config_list", []) for config in group.get("config", [])]:
-        labels = {_one(entry, "key"): int(_one(entry, "value") or 0) for entry in each.get("version_labels", [])}
+    for each in [config for group in values(fields_of(text), LIST) for config in values(group, ENTRY)]:
+        labels = {_one(label, "key"): int(_one(label, "value") or 0) for label in values(each, LABELS)}
         models.append({"name": _one(each, "name"), "base_path": _one(each, "base_path"), "labels": labels})
     return models
 
 
-def _one(message, field):
-    return message.get(field, [""])[-1]
+def fields_of(text):
+    """Return the fields of a message's text, in its order.
+
+    :raises ConfigError: naming the place.
+    """
+    return _fields(_tokens(text), "")[0]
+
+
+def values(fields, name):
+    """Return the values of a message's fields of that name."""
+    if isinstance(fields, str):
+        raise ConfigError("A message was expected, not %r." % fields)
+    return [field.value for field in fields if field.name == name]
+
+
+def _one(fields, name):
+    return ([""] + values(fields, name))[-1]
 
 
 def _tokens(text):
-    found, place = [], 0
+    """Return the matches of all tokens and of the end, the first one last."""
+    found: typing.List[typing.Any] = []
+    place = 0
     while place < len(text):
         match = _TOKEN.match(text, place)
         if not match:
             raise ConfigError("Line %d is no text of a protobuf message: %s" % (text.count("\n", 0, place) + 1, text[place:place + 40].splitlines()[0]))
         if match.lastgroup:
-            found.append((match.lastgroup, match.group()))
+            found.append(match)
         place = match.end()
-    found.append(("end", ""))
+    found.append(_END.match(text, place))
     found.reverse()
     return found
 
 
-def _message(tokens, closing):
-    """Read fields up to ``closing``: {name: [value]}; a value is a text, or a message of its own."""
-    fields: Dict[str, List[Any]] = {}
+def _fields(tokens, closing):
+    """Return the fields before ``closing``, and where that stands."""
+    found: typing.List[Field] = []
     while True:
-        kind, name = tokens.pop()
-        if name == closing or (kind == "end" and closing is None):
-            return fields
-        if name in (",", ";"):
-            continue
-        if kind != "word":
+        token = tokens.pop()
+        name = token.group()
+        if name == closing:
+            return found, token
+        if token.lastgroup != "word":
             raise ConfigError("A field was expected, not %r." % name)
-        if tokens[-1][1] == ":":
+        if tokens[-1].group() == ":":
             tokens.pop()
-        fields.setdefault(name, []).extend(_values(tokens))
+        several, end = _values(tokens)
+        if tokens[-1].group() in (",", ";"):
+            end = tokens.pop().end()
+        found += [Field(name, token.start(), end, *value) for value in several]
 
 
 def _values(tokens):
-    kind, text = tokens.pop()
+    """Return [(begin, end, value)] of one or, in brackets, several; and where all that ends."""
+    first = tokens.pop()
+    text = first.group()
     if text in _CLOSING:
-        return [_message(tokens, _CLOSING[text])]
-    if kind == "mark" and text == "[":
-        values = []
-        while tokens[-1][1] != "]":
-            values += _values(tokens)
-            if tokens[-1][1] == ",":
+        fields, last = _fields(tokens, _CLOSING[text])
+        return [(first.end(), last.start(), fields)], last.end()
+    if text == "[":
+        several = []
+        while tokens[-1].group() != "]":
+            several += _values(tokens)[0]
+            if tokens[-1].group() == ",":
                 tokens.pop()
-        tokens.pop()
-        return values
-    if kind == "string":
+        return several, tokens.pop().end()
+    if first.lastgroup == "string":
         # Texts side by side are one.
-        parts = [text]
-        while tokens[-1][0] == "string":
-            parts.append(tokens.pop()[1])
-        return ["".join(ast.literal_eval(part) for part in parts)]
-    if kind == "word":
-        return [text]
+        parts = [first]
+        while tokens[-1].lastgroup == "string":
+            parts.append(tokens.pop())
+        end = parts[-1].end()
+        return [(first.start(), end, "".join(ast.literal_eval(part.group()) for part in parts))], end
+    if first.lastgroup == "word":
+        return [(first.start(), first.end(), text)], first.end()
     raise ConfigError("A value was expected, not %r." % text)

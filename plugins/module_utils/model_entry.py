@@ -4,26 +4,19 @@
 
 All models of a device share the file, and each may be in a rollout of its own.
 """
-import re
-import typing
-
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.model_config import ENTRY, LABELS, LIST, fields_of, values
 
-_TOKEN = re.compile(r'''#[^\n]*|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[{}<>\[\]]|[^\s:,;{}<>\[\]"'#]+''')
-_OPEN, _CLOSE = "{<[", "}>]"
-LIST, ENTRY, POLICY, LABELS = "model_config_list", "config", "model_version_policy", "version_labels"
+POLICY = "model_version_policy"
+_MIXED = "The server's model.config has %s, so its models cannot be told apart. Run playbooks/site.yml, which writes it anew."
 
 
 class EntryError(ModuleError):
     """A model.config whose models cannot be told apart."""
 
 
-# A field of a message in text format: where it stands, and where its value does (of a message: between its braces).
-_Field = typing.NamedTuple("_Field", [("name", str), ("begin", int), ("end", int), ("value_begin", int), ("value_end", int)])
-
-
 def entry_of(text, model):
-    """Return the entry of a model, from ``config`` to its closing brace; None if the file has none."""
+    """Return the entry of a model, from ``config`` to its end; None if the file has none."""
     found = _entries(text).get(model)
     return text[found.begin:found.end] if found else None
 
@@ -45,54 +38,27 @@ def with_entry(text, model, entry):
 
 def serving(entry, versions, labels=True):
     """Return an entry that has exactly these versions loaded, without its labels where ``labels`` is false."""
-    (message,) = _fields(entry, 0, len(entry))
-    replaced = (POLICY,) if labels else (POLICY, LABELS)
-    for field in reversed(list(_fields(entry, message.value_begin, message.value_end))):
-        if field.name in replaced:
-            begin, end = _whole_lines(entry, field.begin, field.end)
-            entry = entry[:begin] + entry[end:]
+    (message,) = fields_of(entry)
+    replaced = {(field.begin, field.end) for field in message.value if field.name == POLICY or (field.name == LABELS and not labels)}
+    for place in sorted(replaced, reverse=True):
+        begin, end = _whole_lines(entry, *place)
+        entry = entry[:begin] + entry[end:]
     policy = "\n    %s { specific { %s } }\n" % (POLICY, " ".join("versions: %d" % version for version in sorted(versions)))
     return entry[:message.value_begin] + policy + entry[message.value_begin:].lstrip("\n")
 
 
 def _list(text):
-    found = [field for field in _fields(text, 0, len(text)) if field.name == LIST]
+    found = [field for field in fields_of(text) if field.name == LIST and not isinstance(field.value, str)]
     if len(found) != 1:
-        raise EntryError("The server's model.config has %s model_config_list, so its models cannot be told apart. Run playbooks/site.yml, which writes "
-                         "it anew." % (len(found) or "no"))
+        raise EntryError(_MIXED % ("%s model_config_list" % (len(found) or "no")))
     return found[0]
 
 
 def _entries(text):
-    place = _list(text)
-    entries: typing.Dict[str, typing.Any] = {}
-    for entry in _fields(text, place.value_begin, place.value_end):
-        for field in _fields(text, entry.value_begin, entry.value_end):
-            if entry.name == ENTRY and field.name == "name":
-                entries[text[field.value_begin:field.value_end].strip("\"'")] = entry
+    entries = {name: field for field in _list(text).value if field.name == ENTRY for name in values(field.value, "name")}
+    if len({field.begin for field in entries.values()}) < len(entries):
+        raise EntryError(_MIXED % "several models in one config")
     return entries
-
-
-def _fields(text, begin, end):
-    """Yield each field of a message; those of the messages inside it not."""
-    name, start, depth, inside = "", begin, 0, begin
-    for match in _TOKEN.finditer(text, begin, end):
-        token = match.group()
-        if token.startswith("#"):
-            continue
-        if token in _OPEN:
-            depth += 1
-            inside = match.end() if depth == 1 else inside
-        elif token in _CLOSE:
-            depth -= 1
-            if depth == 0 and name:
-                yield _Field(name, start, match.end(), inside, match.start())
-                name = ""
-        elif depth == 0 and name:
-            yield _Field(name, start, match.end(), match.start(), match.end())
-            name = ""
-        elif depth == 0:
-            name, start = token, match.start()
 
 
 def _whole_lines(text, begin, end):

@@ -29,12 +29,17 @@ model_config_list {
 BY_HAND = ("model_config_list: { config: { base_path: '/m/#1' name: 'cats' model_platform: 'tensorflow' } "
            "config { base_path: '/f' name: \"faces\" model_platform: 'tensorflow' } }")
 
+ANY_FORM = ("model_config_list <\n  config: [{ base_path: '/m' name: 'ca' \"ts\"; model_platform: 'tensorflow', model_version_policy: { all {} };\n"
+            "    version_labels: [{ key: 'a' value: 7 }, { key: 'b', value: 12 }] }];\n"
+            "  config { name: \"f\\x61ces\" base_path: '/f' model_platform: 'tensorflow' }\n>\n")
+ALL = pytest.mark.parametrize("text", [WRITTEN, BY_HAND, ANY_FORM], ids=["ours", "by hand", "any"])
+
 
 def entry(name, more=""):
     return 'config {\n    name: "%s"\n    base_path: "/models/%s"\n%s  }' % (name, name, more)
 
 
-@pytest.mark.parametrize("text", [WRITTEN, BY_HAND])
+@ALL
 def test_an_entry_is_found_and_replaced_and_nothing_else(text):
     cats, faces = model_entry.entry_of(text, "cats"), model_entry.entry_of(text, "faces")
     assert cats in text
@@ -58,11 +63,12 @@ def test_a_new_entry_comes_where_the_role_would_write_it_and_goes_without_a_trac
     assert model_entry.with_entry("model_config_list {\n}\n", name, entry(name)) == "model_config_list {\n  %s\n}\n" % entry(name)
 
 
-@pytest.mark.parametrize("text", [WRITTEN, BY_HAND])
+@ALL
 @pytest.mark.parametrize("labels", [True, False])
 def test_an_entry_for_some_versions_is_read_by_the_server_as_it_is_meant(text, labels, tfleet_runtime, tmp_path):
     narrowed = model_entry.serving(model_entry.entry_of(text, "cats"), {7, 12}, labels)
     assert narrowed.split("{", 2)[1].split() == ["model_version_policy"]
+    assert narrowed.count("model_version_policy") == 1
     assert ("version_labels" in narrowed) is (labels and "version_labels" in text)
     assert "latest" not in narrowed
     path = tmp_path / "model.config"
@@ -73,7 +79,10 @@ def test_an_entry_for_some_versions_is_read_by_the_server_as_it_is_meant(text, l
     assert model_entry.serving(narrowed, {7, 12}, labels) == narrowed
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "has no model_config_list"), (WRITTEN + WRITTEN, "has 2 model_config_list")])
-def test_a_file_without_models_is_named(text, words):
+@pytest.mark.parametrize(("text", "words"), [
+    ("", "has no model_config_list"), ("model_config_list: 1", "has no model_config_list"), (WRITTEN + WRITTEN, "has 2 model_config_list"),
+    ("model_config_list { config: [{ name: 'cats' }, { name: 'faces' }] }", "has several models in one config"), (WRITTEN[:-2], "A field was expected"),
+])
+def test_a_file_whose_models_cannot_be_told_apart_is_named(text, words):
     with pytest.raises(ModuleError, match=words):
         model_entry.entry_of(text, "cats")
