@@ -11,6 +11,7 @@ from typing import Dict, List, Tuple
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail, AnsiblePromptNoninteractive
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible_collections.tfleet.serving.plugins.module_utils import rollout_state as states
 from ansible_collections.tfleet.serving.plugins.module_utils.compatibility import hardware_class_of
@@ -25,7 +26,9 @@ from ansible_collections.tfleet.serving.plugins.module_utils.rollout_waves impor
 # Steps after which is decided: all that a host must have answered by then, and where it stands if all was well.
 ANSWERED = {"stage": ("stage",), "gate": ("stage", "gate"), "check": ("stage", "gate", "promote", "check")}
 PASSED = {"stage": ("staged", states.DONE), "gate": ("gated",), "check": (states.DONE,)}
+UNBUILT = "The releases cannot be built: a task before this one failed, and says why above. Correct it, or take the release out of tfleet_models."
 LOST = "What %s gets is not known: a task before this one failed there, and says why above. Correct it, or leave it out with --limit."
+NOTHING = " Nothing has begun."
 POLL_SECONDS = 2
 # So many rollouts of a model are looked back upon.
 TRENDS = 10
@@ -37,13 +40,14 @@ class ActionModule(ActionBase):
 
     _supports_check_mode = True
     _requires_connection = False
-    _VALID_ARGS = frozenset(("do", "work_dir", "hosts", "models", "after", "directory"))
+    _VALID_ARGS = frozenset(("do", "work_dir", "hosts", "built", "models", "after", "directory"))
 
     def run(self, tmp=None, task_vars=None):
         """Return what the playbook needs next; a refusal fails the task."""
         super().run(tmp, task_vars)
         self._vars = dict(task_vars or {})
         if self._task.args["do"] == "plan":
+            self._built = boolean(self._task.args.get("built", True))
             # A variable of the inventory may be made of others.
             self._vars.update({name: self._templar.template(self._vars[name]) for name in (*DEFAULTS, *ARGUMENTS) if name in self._vars})
         if self._task.check_mode and self._task.args["do"] not in ("plan", "waiting"):
@@ -117,6 +121,8 @@ class ActionModule(ActionBase):
     def _chosen(self, names):
         """[(Host, version)] of the hosts that have the model."""
         self._refuse_lost(names)
+        if not self._built:
+            raise LedgerError(UNBUILT + NOTHING)
         chosen = []
         for name in names:
             variables = self._vars["hostvars"][name]
@@ -141,7 +147,7 @@ class ActionModule(ActionBase):
         """Ansible goes on without a host whose task failed: a rollout that was planned without it would call itself done."""
         lost = [name for name in names if name not in self._vars["ansible_play_hosts"]]
         if lost:
-            raise LedgerError(LOST % _some(lost) + " Nothing has begun.")
+            raise LedgerError(LOST % _some(lost) + NOTHING)
 
     def _model(self):
         model = self._vars.get("rollout_model")
@@ -187,7 +193,7 @@ class ActionModule(ActionBase):
         left_out = set()
         for hosts, why in self._cannot_go_on(rollout, state, names):
             if not owed:
-                raise LedgerError(why)
+                raise LedgerError(why + NOTHING)
             self._say("left out: %s. %s" % (_some(hosts), why), bad=True)
             left_out.update(hosts)
         return ledger, state, left_out
@@ -201,7 +207,7 @@ class ActionModule(ActionBase):
         if gone:
             found.append((gone, "%s names hosts that this inventory does not have: %s. Take the inventory it was begun with." % (rollout, _some(gone))))
         others: Dict[Tuple[int, int], List[str]] = {}
-        lost = []
+        lost, unbuilt = [], []
         for host in unfinished:
             if not host.waiting or host.name not in names:
                 continue
@@ -210,11 +216,15 @@ class ActionModule(ActionBase):
                 others.setdefault((host.version, declared), []).append(host.name)
             elif host.name not in self._vars["ansible_play_hosts"]:
                 lost.append(host.name)
+            elif not self._built:
+                unbuilt.append(host.name)
         for (version, declared), hosts in others.items():
             found.append((hosts, "%s brings version %s to %s, and tfleet_models declares version %s there by now. Begin a new rollout, or take the inventory "
                           "as it was." % (rollout, version, _some(hosts), declared)))
         if lost:
             found.append((lost, LOST % _some(lost)))
+        if unbuilt:
+            found.append((unbuilt, UNBUILT))
         return found
 
     def _show(self, state, waves, owed):

@@ -30,6 +30,10 @@ options:
     type: list
     elements: str
     default: []
+  built:
+    description: With O(do=plan), whether all releases of the hosts are there. Where they are not, a resumed rollout does what it owes, and nothing begins.
+    type: bool
+    default: true
   models:
     description: With O(do=lock) and O(do=by_hand), the models that return to an earlier version.
     type: list

@@ -388,3 +388,51 @@ def test_a_rollback_by_hand_locks_the_models_of_all_hosts_and_gives_them_back(pl
     assert code == 0, output
     assert "held: faces.lock." in output
     assert not list(tmp_path.glob("rollouts/*.lock"))
+
+
+# ---- releases that cannot be built ----
+@pytest.fixture
+def fleet(ledger, tmp_path):
+    """``fleet(source, golden, *options)`` runs the playbook on three hosts of this machine that serve nothing, with the work directory of ``ledger``."""
+
+    def run(source, golden, *options):
+        models = [{"name": "digits", "releases": [{"version": 2, "source": source, "golden": golden, "variant": "as-it-is"}]}]
+        shared = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "tfleet_source_root": str(ROOT),
+                  "tfleet_work_dir": str(tmp_path), "model_server_backend": "embedded", "tfleet_models": models,
+                  "tfleet_runtime": str(pathlib.Path(sys.executable).parent / "tfleet")}
+        hosts = {name: {"tfleet_models_root": str(tmp_path / name), "tfleet_config_dir": str(tmp_path / name)} for name in "abc"}
+        inventory = tmp_path / "hosts.json"
+        inventory.write_text(json.dumps({"all": {"vars": shared, "children": {"cpu_servers": {"hosts": hosts}, "gpu_servers": {}, "jetsons": {}}}}))
+        done = subprocess.run(
+            [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), "-i", str(inventory), str(ROOT / "playbooks/rollout.yml"), *options],
+            env=dict(os.environ, ANSIBLE_HOME=str(tmp_path / "ansible"), NO_COLOR="1", ANSIBLE_FORCE_COLOR="0"), cwd=str(ROOT), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=120)
+        return done.returncode, " ".join(done.stdout.decode().split())
+
+    return run
+
+
+@pytest.mark.parametrize(("source", "golden", "begins"), [
+    # What is no model, golden answers that are not there, and one with which all is well.
+    ("docs", "docs/rollout.md", False), ("{tmp}/saved", "nowhere.npz", False), ("{tmp}/saved", "docs/rollout.md", True),
+])
+def test_what_is_owed_is_done_whether_or_not_todays_release_can_be_built(fleet, ledger, tmp_path, source, golden, begins):
+    made = bad_canary(ledger)
+    for name in ("a", "b", "c", "saved"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "saved/saved_model.pb").write_bytes(b"graph")
+    code, output = fleet(source.format(tmp=tmp_path), golden, "-e", "rollout_resume=" + os.path.basename(made.directory))
+    steps = [(line["host"], line["step"], line["outcome"]) for line in made.read()[8:] if "host" in line]
+    # No server answers there.
+    assert (code, steps) == (2, [("a", "rollback", "ok")] + [("c", "stage", "failed")] * begins), output
+    assert ("left out: c. The releases cannot be built" in output) == (not begins), output
+
+
+@pytest.mark.parametrize("options", [{"rollout_resume": "digits-2-20261121T000000Z"}, {"rollout_model": "digits"}])
+def test_nothing_begins_where_a_release_cannot_be_built(play, ledger, begun, options):
+    made = ledger({"step": "run"}, *answers("stage", a="unreachable"))
+    lines, plan = made.read(), dict(PLAN, **{"tfleet.serving.rollout_control": dict(PLAN["tfleet.serving.rollout_control"], built=False)})
+    code, output = play(choose(a=2, b=2, c=2), plan, hosts="abc", **options)
+    assert (code, made.read(), begun()) == (2, lines, [os.path.basename(made.directory)]), output
+    assert "The releases cannot be built" in output
+    assert "Nothing has begun." in output
