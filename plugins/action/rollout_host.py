@@ -15,6 +15,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import sha256_file
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.release_archive import open_release
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import rollout_configs
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_state import FAILED, OK, UNREACHABLE
 from ansible_collections.tfleet.serving.plugins.module_utils.runtime import redact
@@ -28,7 +29,7 @@ OWN = ("ledger", "release", "files", "transport", "packages", "environment")
 COMMON = ("rollout", "by", "supersede", "ledger", "settings", "model", "version", "base_path", "labels", "policy", "keep", "latency_budget_ms", "files",
           "release", "manifest_sha256", "release_bytes", "runtime", "runtime_image", "addresses", "metrics", "config_file", "log", "owner", "group", "mode",
           "reserve_bytes", "hardware_class", "trusted_keys", "roots")
-# What each step needs of the bulky options.
+# Which step is told what stage has seen, and which texts of model.config (rollout_configs).
 SEEN_BY, CONFIGS_OF = ("gate",), {"look": ("final",), "gate": ("bridge", "kept", "alone", "moved"), "promote": ("canary", "stable"), "check": ("final",)}
 # What stays out of the ledger: it is there already, or nobody asks for it later.
 DROPPED = ("invocation", "_ansible_parsed", "_ansible_no_log", "changed", "failed", "msg", "deprecations", "warnings", "exception", "stdout", "stdout_lines",
@@ -107,7 +108,12 @@ class ActionModule(ActionBase):
         args = {key: value for key, value in self._args.items() if key not in OWN}
         if step not in SEEN_BY:
             args.pop("seen", None)
-        args["configs"] = {name: text for name, text in (args.get("configs") or {}).items() if name in CONFIGS_OF.get(step, ())}
+        if CONFIGS_OF.get(step):
+            # A host that nobody has looked at yet is asked whether all is as declared.
+            item = dict({"labels": {}, "policy": {}}, **args)
+            declared = {"labels": {item["model"]: item["labels"]}, "versions": []}
+            texts = rollout_configs(step != "look" and self._args.get("seen") or declared, item)
+            args["configs"] = {name: texts[name] for name in CONFIGS_OF[step]}
         args.update(more, step=step)
         return self._execute_module(module_name=MODULE, module_args=args, task_vars=task_vars)
 

@@ -1,10 +1,11 @@
 # Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""A model.config, for who has no protobuf: its fields with their places, and what it tells of its models.
+"""A model.config, for who has no protobuf: its fields with their places, what it tells of its models, and one that tells of models.
 
-It is a text of a protobuf message. The server checks it against its fields; here it is only read, in whatever form the server takes.
+It is a text of a protobuf message. The server checks it against its fields; here it is read in whatever form the server takes, and written in one.
 """
 import ast
+import json
 import re
 import typing
 
@@ -34,6 +35,31 @@ def models_of(text):
         labels = {_one(label, "key"): int(_one(label, "value") or 0) for label in values(each, LABELS)}
         models.append({"name": _one(each, "name"), "base_path": _one(each, "base_path"), "labels": labels})
     return models
+
+
+def model_config(models, labels, policies):
+    """Return the text of a model.config.
+
+    :param models: result of models.normalise(), of which ``name``, ``base_path`` and ``policy`` are read.
+    :param labels: {model: {label: version}}.
+    :param policies: {model: version policy} instead of the models' own.
+    """
+    lines = [LIST + " {"]
+    for model in sorted(models, key=lambda model: str(model["name"]).lower()):
+        lines += ["  %s {" % ENTRY, "    name: " + json.dumps(model["name"]), "    base_path: " + json.dumps(model["base_path"]),
+                  '    model_platform: "tensorflow"', "    model_version_policy {"]
+        policy = policies.get(model["name"], model["policy"])
+        if "latest" in policy:
+            lines.append("      latest { num_versions: %s }" % policy["latest"]["num_versions"])
+        elif "specific" in policy:
+            lines += ["      specific {"] + ["        versions: %s" % version for version in policy["specific"]["versions"]] + ["      }"]
+        else:
+            lines.append("      all {}")
+        lines.append("    }")
+        for label in sorted(labels[model["name"]], key=lambda label: str(label).lower()):
+            lines.append("    %s { key: %s value: %s }" % (LABELS, json.dumps(label), labels[model["name"]][label]))
+        lines.append("  }")
+    return "\n".join(lines + ["}"])
 
 
 def fields_of(text):

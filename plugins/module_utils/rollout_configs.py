@@ -1,7 +1,7 @@
 # Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""What a host's model.config says of a model at each step of its rollout: labels and policies, for the role's own template. Pure functions, used on the
-controller; the device takes the model's entry out of what the template makes (model_entry.py), and leaves all other models as they are.
+"""What a host's model.config says of a model at each step of its rollout: labels and policies. Pure functions, used on the controller; the device takes the
+model's entry out of these texts (model_entry.py), and leaves all other models as they are.
 
     bridge   old and new version loaded, the labels as they were
     canary   the label canary on the new version
@@ -15,6 +15,7 @@ import os
 import re
 from typing import Any, Dict, List, Optional, Sequence
 
+from ansible_collections.tfleet.serving.plugins.module_utils.model_config import model_config
 from ansible_collections.tfleet.serving.plugins.module_utils.models import ModelsError, release_item
 
 FIRST_LABEL = "canary"
@@ -64,15 +65,13 @@ def _asked(wanted, hardware_class, name) -> Optional[int]:
     return int(wanted)
 
 
-def rollout_configs(models: Sequence[Dict[str, Any]], seen: Dict[str, Any], item: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
-    """Return {step: variables of the template of model.config}.
+def rollout_configs(seen: Dict[str, Any], item: Dict[str, Any]) -> Dict[str, str]:
+    """Return {what it says: text of model.config with this model alone}.
 
-    :param models: result of models.normalise().
     :param seen: what the step ``look`` told of the host: ``labels`` {model: {label: version}} and ``versions`` of this model on its disk.
     :param item: result of :func:`rollout_item`.
     """
     name, new = item["model"], item["version"]
-    mine = [model for model in models if model["name"] == name]
     now = seen["labels"].get(name, {})
     pointed = sorted(set(now.values()) - {new})
     if not pointed:
@@ -85,8 +84,8 @@ def rollout_configs(models: Sequence[Dict[str, Any]], seen: Dict[str, Any], item
     last = dict(now, **moved)
     declared_labels = {label: version for label, version in last.items() if label in item["labels"]}
 
-    def step(labels: Dict[str, int], policy: Dict[str, Any]) -> Dict[str, Any]:
-        return {"preflight_models": mine, "__model_server_labels": {name: labels}, "__model_server_policies": {name: policy}}
+    def step(labels: Dict[str, int], policy: Dict[str, Any]) -> str:
+        return model_config([{"name": name, "base_path": item["base_path"], "policy": policy}], {name: labels}, {})
 
     return {
         "bridge": step(now, together),

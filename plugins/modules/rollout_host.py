@@ -84,11 +84,7 @@ options:
     type: dict
     default: {}
   seen:
-    description: With O(step=gate), what the step V(stage) returned as C(seen).
-    type: dict
-    default: {}
-  configs:
-    description: Texts of model.config for the steps, made from the role's own template. Only the model's entry is taken out of them.
+    description: What the step V(stage) has left as the fact C(rollout_seen). V(gate), V(promote) and V(check) need it.
     type: dict
     default: {}
   reason:
@@ -187,7 +183,6 @@ EXAMPLES = r"""
     config_file: /etc/tfleet/model.config
     addresses: [127.0.0.1:8500, 127.0.0.1:8510]
     seen: "{{ rollout_seen }}"
-    configs: "{{ rollout_texts }}"
     policy: {latest: {num_versions: 1}}
     files: {golden.npz: /home/ops/tfleet/models/digits/2/golden.npz}
     settings: {rollout_exchange_seconds: 60}
@@ -196,13 +191,13 @@ EXAMPLES = r"""
   tfleet.serving.rollout_host:
     step: promote
     common: "{{ rollout_common }}"
-    configs: "{{ rollout_texts }}"
+    seen: "{{ rollout_seen }}"
 
 - name: Check after the soak that at most one of a thousand requests failed, and keep three versions
   tfleet.serving.rollout_host:
     step: check
     common: "{{ rollout_common }}"
-    configs: "{{ rollout_texts }}"
+    seen: "{{ rollout_seen }}"
     settings: {rollout_error_share: 0.001}
     keep: 3
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils import rollout_gate as gate
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.model_config import fields_of, models_of, values
 from ansible_collections.tfleet.serving.plugins.module_utils.models import ModelsError, normalise
 from ansible_collections.tfleet.serving.plugins.module_utils.reporting import drift
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import rollout_configs, rollout_item
@@ -190,45 +191,52 @@ def seen(labels, versions=(1,)):
     return {"labels": labels, "versions": list(versions)}
 
 
+def told(text):
+    """(labels, policy) of the one model of a model.config."""
+    (model,) = models_of(text)
+    assert (model["name"], model["base_path"]) == ("digits", "/models/digits")
+    (group,) = values(fields_of(text), "model_config_list")
+    ((kind,),) = values(values(group, "config")[0], "model_version_policy")
+    return model["labels"], {kind.name: [int(field.value) for field in kind.value]}
+
+
 def step(name, declared=None, now=None, versions=(1,)):
-    declared = declared or models()
     now = {"digits": {"canary": 1, "stable": 1}, "faces": {"stable": 4}} if now is None else now
-    made = rollout_configs(declared, seen(now, versions), rollout_item(declared, "digits"))[name]
-    return made["__model_server_labels"], made["__model_server_policies"]["digits"], [model["name"] for model in made["preflight_models"]]
+    return told(rollout_configs(seen(now, versions), rollout_item(declared or models(), "digits"))[name])
 
 
 def test_the_labels_move_in_two_steps_and_nothing_is_said_of_other_models():
-    assert step("bridge") == ({"digits": {"canary": 1, "stable": 1}}, {"latest": {"num_versions": 2}}, ["digits"])
-    assert step("canary")[0]["digits"] == {"canary": 2, "stable": 1}
-    assert step("stable")[0]["digits"] == step("final")[0]["digits"] == {"canary": 2, "stable": 2}
+    assert step("bridge") == ({"canary": 1, "stable": 1}, {"latest": [2]})
+    assert step("canary")[0] == {"canary": 2, "stable": 1}
+    assert step("stable")[0] == step("final")[0] == {"canary": 2, "stable": 2}
 
 
 def test_a_label_that_is_declared_elsewhere_stays_where_it_is():
     declared = models(labels={"canary": 2, "stable": 1})
-    made = rollout_configs(declared, seen({"digits": {"canary": 2, "old": 2}}, (1, 2)), rollout_item(declared, "digits"))
-    assert [made[name]["__model_server_labels"]["digits"] for name in ("canary", "stable", "final")] == [
+    made = rollout_configs(seen({"digits": {"canary": 2, "old": 2}}, (1, 2)), rollout_item(declared, "digits"))
+    assert [told(made[name])[0] for name in ("canary", "stable", "final")] == [
         {"canary": 2, "old": 2}, {"canary": 2, "old": 2, "stable": 1}, {"canary": 2, "stable": 1}]
 
 
 def test_a_policy_that_would_unload_the_old_version_waits_until_the_end():
     declared = models(policy={"latest": {"num_versions": 1}})
     for name in ("bridge", "canary", "stable"):
-        assert step(name, declared)[1] == {"specific": {"versions": [1, 2]}}
-    assert step("final", declared)[1] == {"latest": {"num_versions": 1}}
+        assert step(name, declared)[1] == {"specific": [1, 2]}
+    assert step("final", declared)[1] == {"latest": [1]}
 
 
 def test_a_version_between_does_not_push_the_served_one_out():
-    assert step("bridge", models(versions=(1, 3)), versions=(1, 2))[1] == {"specific": {"versions": [1, 3]}}
+    assert step("bridge", models(versions=(1, 3)), versions=(1, 2))[1] == {"specific": [1, 3]}
 
 
 def test_an_exchange_has_one_version_at_a_time_and_no_label_meanwhile():
-    assert step("alone")[:2] == ({"digits": {}}, {"specific": {"versions": [2]}})
-    assert step("kept")[:2] == ({"digits": {"canary": 1, "stable": 1}}, {"specific": {"versions": [1]}})
-    assert step("moved")[:2] == ({"digits": {"canary": 2, "stable": 2}}, {"specific": {"versions": [2]}})
+    assert step("alone") == ({}, {"specific": [2]})
+    assert step("kept") == ({"canary": 1, "stable": 1}, {"specific": [1]})
+    assert step("moved") == ({"canary": 2, "stable": 2}, {"specific": [2]})
 
 
 def test_without_labels_the_newest_is_what_clients_get():
-    assert step("kept", now={"digits": {}})[1] == {"specific": {"versions": [1]}}
+    assert step("kept", now={"digits": {}})[1] == {"specific": [1]}
 
 
 def test_the_release_of_a_host_is_what_it_declares():
