@@ -112,7 +112,7 @@ class ActionModule(ActionBase):
             # A host that nobody has looked at yet is asked whether all is as declared.
             item = dict({"labels": {}, "policy": {}}, **args)
             declared = {"labels": {item["model"]: item["labels"]}, "versions": []}
-            texts = rollout_configs(step != "look" and self._args.get("seen") or declared, item)
+            texts = rollout_configs((step != "look" and self._args.get("seen")) or declared, item)
             args["configs"] = {name: texts[name] for name in CONFIGS_OF[step]}
         args.update(more, step=step)
         return self._execute_module(module_name=MODULE, module_args=args, task_vars=task_vars)

@@ -4,6 +4,7 @@ import subprocess
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils import model_entry
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
+from ansible_collections.tfleet.serving.plugins.module_utils.model_config import fields_of, model_config, models_of, values
 
 WRITTEN = """# Ansible managed: config { name: "faces" }
 model_config_list {
@@ -86,3 +87,13 @@ def test_an_entry_for_some_versions_is_read_by_the_server_as_it_is_meant(text, l
 def test_a_file_whose_models_cannot_be_told_apart_is_named(text, words):
     with pytest.raises(ModuleError, match=words):
         model_entry.entry_of(text, "cats")
+
+
+def test_what_is_written_of_models_is_what_is_read_of_them():
+    models = [{"name": "b", "base_path": "/m/b", "policy": {"all": {}}}, {"name": 'Aa "x"', "base_path": "/m/é", "policy": {"latest": {"num_versions": 2}}}]
+    labels = {"b": {}, 'Aa "x"': {"stable": 1, "Canary": 2}}
+    text = model_config(models, labels, {"b": {"specific": {"versions": [3, 1]}}})
+    assert models_of(text) == [{"name": model["name"], "base_path": model["base_path"], "labels": labels[model["name"]]} for model in reversed(models)]
+    policies = [values(entry, "model_version_policy")[0] for entry in values(values(fields_of(text), "model_config_list")[0], "config")]
+    assert [(kind.name, [(field.name, field.value) for field in kind.value]) for (kind,) in policies] == [
+        ("latest", [("num_versions", "2")]), ("specific", [("versions", "3"), ("versions", "1")])]
