@@ -60,7 +60,5 @@ def _decided(observed, args, task_vars):
         with open(record, encoding="utf-8") as stream:
             conversions = json.load(stream)
     models = normalise(with_variants(args["models"], conversions), args["models_root"], args["source_root"])
-    facts.update(preflight_resolved=resolved, preflight_models=models)
-    if args.get("model"):
-        facts["rollout_item"] = rollout_item(models, args["model"], args.get("version"), wanted)
-    return facts
+    item = rollout_item(models, args["model"], args.get("version"), wanted) if args.get("model") else {}
+    return dict(facts, preflight_resolved=resolved, preflight_models=models, rollout_item=item)

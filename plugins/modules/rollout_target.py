@@ -89,8 +89,8 @@ ansible_facts:
       type: list
       elements: dict
     rollout_item:
-      description: The release that it gets, as of the filter C(rollout_item); empty if it does not have the model.
-      returned: when O(model) is not empty
+      description: The release that it gets, as of the filter C(rollout_item); empty if it does not have the model, or O(model) is empty.
+      returned: success
       type: dict
 msg:
   description: Why the host did not answer.

@@ -393,14 +393,19 @@ def test_a_rollback_by_hand_locks_the_models_of_all_hosts_and_gives_them_back(pl
 # ---- releases that cannot be built ----
 @pytest.fixture
 def fleet(ledger, tmp_path):
-    """``fleet(source, golden, *options)`` runs the playbook on three hosts of this machine that serve nothing, with the work directory of ``ledger``."""
+    """``fleet(source, golden, *options)`` runs the playbook on three hosts of this machine that serve nothing, with the work directory of ``ledger``.
 
-    def run(source, golden, *options):
+    ``wrong`` names one for which the model is declared wrongly.
+    """
+
+    def run(source, golden, *options, wrong=None):
         models = [{"name": "digits", "releases": [{"version": 2, "source": source, "golden": golden, "variant": "as-it-is"}]}]
         shared = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "tfleet_source_root": str(ROOT),
                   "tfleet_work_dir": str(tmp_path), "model_server_backend": "embedded", "tfleet_models": models,
                   "tfleet_runtime": str(pathlib.Path(sys.executable).parent / "tfleet")}
         hosts = {name: {"tfleet_models_root": str(tmp_path / name), "tfleet_config_dir": str(tmp_path / name)} for name in "abc"}
+        if wrong:
+            hosts[wrong]["tfleet_models"] = [{"name": "digits", "releases": []}]
         inventory = tmp_path / "hosts.json"
         inventory.write_text(json.dumps({"all": {"vars": shared, "children": {"cpu_servers": {"hosts": hosts}, "gpu_servers": {}, "jetsons": {}}}}))
         done = subprocess.run(
@@ -426,6 +431,16 @@ def test_what_is_owed_is_done_whether_or_not_todays_release_can_be_built(fleet, 
     # No server answers there.
     assert (code, steps) == (2, [("a", "rollback", "ok")] + [("c", "stage", "failed")] * begins), output
     assert ("left out: c. The releases cannot be built" in output) == (not begins), output
+
+
+@pytest.mark.parametrize(("options", "wrong", "said"), [
+    ((), None, "Say what to roll out: -e rollout_model=NAME"), (("-e", "rollout_model=digits"), "b", "What b gets is not known"),
+])
+def test_a_refusal_is_not_hidden_among_errors_of_the_build(fleet, tmp_path, options, wrong, said):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved/saved_model.pb").write_bytes(b"graph")
+    code, output = fleet(str(tmp_path / "saved"), "docs/rollout.md", *options, wrong=wrong)
+    assert (code, said in output, "ignoring" in output) == (2, True, False), output
 
 
 @pytest.mark.parametrize("options", [{"rollout_resume": "digits-2-20261121T000000Z"}, {"rollout_model": "digits"}])
