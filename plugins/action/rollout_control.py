@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import time
+import uuid
 from typing import Dict, List, Tuple
 
 from ansible import constants
@@ -28,7 +29,7 @@ ANSWERED = {"stage": ("stage",), "gate": ("stage", "gate"), "check": ("stage", "
 PASSED = {"stage": ("staged", states.DONE), "gate": ("gated",), "check": (states.DONE,)}
 UNBUILT = "The releases cannot be built: a task before this one failed, and says why above. Correct it, or take the release out of tfleet_models."
 LOST = "What %s gets is not known: a task before this one failed there, and says why above. Correct it, or leave it out with --limit."
-NOTHING = " Nothing has begun."
+NOTHING = " This run has changed nothing."
 POLL_SECONDS = 2
 # So many rollouts of a model are looked back upon.
 TRENDS = 10
@@ -98,8 +99,8 @@ class ActionModule(ActionBase):
         # For a typing error in a budget: before anything begins.
         budget(checked, len(state.hosts))
         self._show(state, waves, owed)
-        control = {"id": rollout, "directory": ledger.directory, "model": state.plan["model"], "by": _me(), "settings": checked, "order": [], "sizes": [],
-                   "owed": [], "supersede": state.plan["supersede"]}
+        control = {"id": rollout, "run": uuid.uuid4().hex, "directory": ledger.directory, "model": state.plan["model"], "by": _me(), "settings": checked,
+                   "order": [], "sizes": [], "owed": [], "supersede": state.plan["supersede"]}
         # In check mode nobody is to take part in what follows.
         if not self._task.check_mode:
             control.update(order=[name for wave in waves for name in wave["hosts"]], sizes=[len(wave["hosts"]) for wave in waves], owed=owed)
@@ -107,7 +108,8 @@ class ActionModule(ActionBase):
                 ledger.create(state.plan)
             ledger.append({"step": "run", "outcome": "begin", "by": _me(), "pid": os.getppid(), "waiting": len(control["order"]), "owed": owed,
                            "settings": checked})
-        return {"changed": False, "ansible_facts": {"rollout_control": control}}
+        # A verdict that a fact cache has kept is none of this run.
+        return {"changed": False, "ansible_facts": {"rollout_control": control, "rollout_verdict": {}}}
 
     def _refuse_silence(self):
         """Where nobody can answer, ansible.builtin.pause only warns and goes on, as if each wave had been approved."""

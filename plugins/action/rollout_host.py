@@ -7,6 +7,7 @@ A host that fails, hangs or cannot be reached is data here: Ansible goes on with
 import contextlib
 import hashlib
 import os
+import signal
 import time
 
 from ansible import constants
@@ -24,9 +25,9 @@ MODULE = "tfleet.serving.rollout_host"
 STAGE = "tfleet.serving.release_stage"
 PACKAGES = "tfleet.serving.apt_packages"
 # Options that stay on the controller, or go to the transport.
-OWN = ("ledger", "release", "files", "transport", "packages", "environment")
+OWN = ("run", "ledger", "release", "files", "transport", "packages", "environment")
 # What the later steps of a host get as it was in the first. Addresses and proxies, which may hold a password, are not among it.
-COMMON = ("rollout", "by", "supersede", "ledger", "settings", "model", "version", "base_path", "labels", "policy", "keep", "latency_budget_ms", "files",
+COMMON = ("run", "rollout", "by", "supersede", "ledger", "settings", "model", "version", "base_path", "labels", "policy", "keep", "latency_budget_ms", "files",
           "release", "manifest_sha256", "release_bytes", "runtime", "runtime_image", "addresses", "metrics", "config_file", "log", "owner", "group", "mode",
           "reserve_bytes", "hardware_class", "trusted_keys", "roots")
 # Which step is told what stage has seen, and which texts of model.config (rollout_configs).
@@ -133,6 +134,8 @@ class ActionModule(ActionBase):
         installed = self._install(task_vars)
         if installed.get("failed"):
             return installed
+        # The limit of the step is for what follows; release_stage begins it anew with each part that arrives.
+        signal.alarm(self._task.timeout or 0)
         if to_bring:
             staged = self._transport(task_vars)
             if staged.get("failed") or staged.get("unreachable"):

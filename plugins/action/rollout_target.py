@@ -5,7 +5,7 @@ import json
 import os
 
 from ansible import constants
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.tfleet.serving.plugins.module_utils.compatibility import hardware_class_of, resolve
 from ansible_collections.tfleet.serving.plugins.module_utils.conversions import with_variants
@@ -13,8 +13,10 @@ from ansible_collections.tfleet.serving.plugins.module_utils.device_identity imp
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.models import ModelsError, normalise
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import rollout_item
+from ansible_collections.tfleet.serving.plugins.module_utils.runtime import redact
 
 FACTS = "tfleet.serving.jetson_facts"
+LONGEST_MESSAGE = 4000
 
 
 class ActionModule(ActionBase):
@@ -41,9 +43,14 @@ class ActionModule(ActionBase):
         """(what the device reads of itself or None, why there is nothing)."""
         try:
             result = self._execute_module(module_name=FACTS, module_args=options, task_vars=task_vars)
-        except AnsibleConnectionFailure as error:
-            return None, str(error)
-        return result.get("observed"), str(result.get("msg", "no message")) if result.get("failed") else ""
+        except AnsibleError as error:
+            # No way to it, no way to become root on it: the steps say what that means for a rollout.
+            return None, _short(error)
+        return result.get("observed"), _short(result.get("module_stderr") or result.get("msg", "no message")) if result.get("failed") else ""
+
+
+def _short(message):
+    return redact(str(message).strip())[:LONGEST_MESSAGE]
 
 
 def _decided(observed, args, task_vars):

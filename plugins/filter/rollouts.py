@@ -1,7 +1,6 @@
 # Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Filters of playbooks/rollout.yml and pull.yml; the rules are in module_utils/rollout_configs.py and rollout_unattended.py."""
-from ansible_collections.tfleet.serving.plugins.module_utils.rollout_configs import rollout_item
+"""Filter of playbooks/pull.yml; the rules are in module_utils/rollout_unattended.py."""
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_unattended import unattended_runs
 from ansible_collections.tfleet.serving.plugins.plugin_utils.filters import filters_of
 
@@ -11,4 +10,4 @@ class FilterModule(object):
 
     def filters(self):
         """Return the filters by name."""
-        return filters_of(rollout_item, unattended_runs)
+        return filters_of(unattended_runs)

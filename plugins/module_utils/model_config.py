@@ -32,7 +32,7 @@ def models_of(text):
     """
     models = []
     for each in [config for group in values(fields_of(text), LIST) for config in values(group, ENTRY)]:
-        labels = {_one(label, "key"): int(_one(label, "value") or 0) for label in values(each, LABELS)}
+        labels = {_one(label, "key"): _number(_one(label, "value") or "0") for label in values(each, LABELS)}
         models.append({"name": _one(each, "name"), "base_path": _one(each, "base_path"), "labels": labels})
     return models
 
@@ -46,7 +46,7 @@ def model_config(models, labels, policies):
     """
     lines = [LIST + " {"]
     for model in sorted(models, key=lambda model: str(model["name"]).lower()):
-        lines += ["  %s {" % ENTRY, "    name: " + json.dumps(model["name"]), "    base_path: " + json.dumps(model["base_path"]),
+        lines += ["  %s {" % ENTRY, "    name: " + _quoted(model["name"]), "    base_path: " + _quoted(model["base_path"]),
                   '    model_platform: "tensorflow"', "    model_version_policy {"]
         policy = policies.get(model["name"], model["policy"])
         if "latest" in policy:
@@ -57,9 +57,14 @@ def model_config(models, labels, policies):
             lines.append("      all {}")
         lines.append("    }")
         for label in sorted(labels[model["name"]], key=lambda label: str(label).lower()):
-            lines.append("    %s { key: %s value: %s }" % (LABELS, json.dumps(label), labels[model["name"]][label]))
+            lines.append("    %s { key: %s value: %s }" % (LABELS, _quoted(label), labels[model["name"]][label]))
         lines.append("  }")
     return "\n".join(lines + ["}"])
+
+
+def _quoted(text):
+    # Escapes of whole characters are not read by every protobuf.
+    return json.dumps(text, ensure_ascii=False)
 
 
 def fields_of(text):
@@ -79,6 +84,24 @@ def values(fields, name):
 
 def _one(fields, name):
     return ([""] + values(fields, name))[-1]
+
+
+def _number(text):
+    """Return a number in any form that the server takes: in protobuf's texts a leading zero is octal."""
+    try:
+        return int(text, 8) if re.match(r"0[0-7]+\Z", text) else int(text, 0)
+    except ValueError:
+        raise ConfigError("A number was expected, not %r." % text)
+
+
+def _text(token):
+    """Return a string as it is meant: protobuf writes the bytes of UTF-8 as escapes, others whole characters."""
+    try:
+        return ast.literal_eval(token.encode("utf-8").decode("latin-1")).encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return ast.literal_eval(token)
+    except (SyntaxError, ValueError):
+        raise ConfigError("A text was expected, not %s." % token)
 
 
 def _tokens(text):
@@ -135,7 +158,7 @@ def _values(tokens):
         while tokens[-1].lastgroup == "string":
             parts.append(tokens.pop())
         end = parts[-1].end()
-        return [(first.start(), end, "".join(ast.literal_eval(part.group()) for part in parts))], end
+        return [(first.start(), end, "".join(_text(part.group()) for part in parts))], end
     if first.lastgroup == "word":
         return [(first.start(), first.end(), text)], first.end()
     raise ConfigError("A value was expected, not %r." % text)

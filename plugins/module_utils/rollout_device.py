@@ -321,7 +321,7 @@ class RolloutDevice(object):
 
     # ---- what the steps share ----
     def _entry(self, name):
-        """What model.config shall say of the model at a moment of the rollout; the controller made it from the role's template."""
+        """What model.config shall say of the model at a moment of the rollout; the controller made it (rollout_configs)."""
         return entry_of(self.params["configs"][name], self.model)
 
     def _configure(self, entry):

@@ -10,7 +10,7 @@ version_added: "0.1.0"
 author: tfleet contributors (@tfleet)
 description:
   - What the role preflight finds out in four tasks (M(tfleet.serving.jetson_facts) and the filters C(resolve), C(with_variants) and C(normalise)), and what
-    the filter C(rollout_item) makes of it, in one. In a rollout to many hosts each task of each host is a process of the controller.
+    a rollout makes of it, in one. In a rollout to many hosts each task of each host is a process of the controller.
   - A host that does not answer is no failure, it only lacks the facts about itself. What is declared wrongly is one.
 options:
   device:
@@ -89,7 +89,7 @@ ansible_facts:
       type: list
       elements: dict
     rollout_item:
-      description: The release that it gets, as of the filter C(rollout_item); empty if it does not have the model, or O(model) is empty.
+      description: The release that it gets, with its C(labels), C(policy) and C(files) beside it; empty if it does not have the model, or O(model) is empty.
       returned: success
       type: dict
 msg:

@@ -69,11 +69,13 @@ class Host:
         end = time.monotonic() + START_SECONDS
         while True:
             try:
-                if self.ask("stable") == version:
-                    return
-            except TfleetError:
-                assert time.monotonic() < end, (self.config.parent / "server.log").read_text()[-3000:]
-                time.sleep(0.2)
+                found = self.ask("stable")
+            except TfleetError as error:
+                found = error
+            if found == version:
+                return
+            assert time.monotonic() < end, "%s: %s\n%s" % (self.name, found, (self.config.parent / "server.log").read_text()[-3000:])
+            time.sleep(0.2)
 
     def end(self):
         os.killpg(self._process.pid, signal.SIGTERM)

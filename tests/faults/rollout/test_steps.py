@@ -10,9 +10,10 @@ from process_trees import wait_until_said
 
 def test_a_rollout_that_took_over_another_goes_back_to_before_both(fleet, asked, fault):
     row = fault("a rollout that took over a killed one, and fails", "gate")
-    fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2))
+    fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2), rollout_soak_seconds=30)
     with asked(row):
-        fleet.interrupt(fleet.start("-e", "rollout_model=half"), "Do the step check", signal.SIGKILL)
+        # Before the check: what it has finished is there to stay.
+        fleet.interrupt(fleet.start("-e", "rollout_model=half"), "Let the new version work for a while", signal.SIGKILL)
         first = fleet.last()
         assert fleet["h1"].ask("stable") == 2
         fleet.declare(fleet.release(1, 1, 1), fleet.release(2, 2), fleet.release(3, "wrong"))

@@ -4,7 +4,7 @@ import subprocess
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils import model_entry
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
-from ansible_collections.tfleet.serving.plugins.module_utils.model_config import fields_of, model_config, models_of, values
+from ansible_collections.tfleet.serving.plugins.module_utils.model_config import ConfigError, fields_of, model_config, models_of, values
 
 WRITTEN = """# Ansible managed: config { name: "faces" }
 model_config_list {
@@ -97,3 +97,11 @@ def test_what_is_written_of_models_is_what_is_read_of_them():
     policies = [values(entry, "model_version_policy")[0] for entry in values(values(fields_of(text), "model_config_list")[0], "config")]
     assert [(kind.name, [(field.name, field.value) for field in kind.value]) for (kind,) in policies] == [
         ("latest", [("num_versions", "2")]), ("specific", [("versions", "3"), ("versions", "1")])]
+
+
+def test_numbers_and_texts_in_every_form_that_the_server_takes():
+    labels = 'version_labels { key: "a" value: 0x1F } version_labels { key: "b" value: 017 }'
+    text = r'model_config_list { config { name: "caf\303\251" base_path: "/m/é" %s } }' % labels
+    assert models_of(text) == [{"name": "café", "base_path": "/m/é", "labels": {"a": 31, "b": 15}}]
+    with pytest.raises(ConfigError, match="A number was expected, not 'two'"):
+        models_of(text.replace("017", "two"))

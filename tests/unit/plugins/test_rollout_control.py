@@ -289,6 +289,15 @@ def test_a_host_whose_labels_did_not_move_is_not_asked_after_the_soak(play, ledg
     assert (code, [(line["step"], line["outcome"]) for line in made.read()[2:]]) == (0, left), output
 
 
+@pytest.mark.parametrize(("step", "kept", "taken"), [("gate", "now", "kept"), ("gate", "before", "made"), ("stage", "now", "made"), ("rollback", None, "made")])
+def test_options_that_a_fact_cache_keeps_are_those_of_another_run(play, tmp_path, step, kept, taken):
+    (task,) = yaml.safe_load((ROOT / "roles/model_server/tasks/rollout.yml").read_text())
+    variables = {"__model_server_common": task["vars"]["__model_server_common"], "__model_server_rollout": {"run": "now"}, "rollout_step": step,
+                 "__model_server_made": {"are": "made"}, **({"rollout_common": {"run": kept, "are": "kept"}} if kept else {})}  # fmt: skip
+    code, output = play({"ansible.builtin.debug": {"msg": "they are {{ __model_server_common.are }}"}, "vars": variables})
+    assert (code, f"they are {taken}" in output) == (0, True), output
+
+
 # ---- one at a time ----
 ELSEWHERE = {"rollout": "digits-1-20261120T000000Z", "pid": 1, "start_time": 1, "boot_id": "b", "host": "runner-7", "by": "ops", "since": "yesterday"}
 
@@ -450,4 +459,4 @@ def test_nothing_begins_where_a_release_cannot_be_built(play, ledger, begun, opt
     code, output = play(choose(a=2, b=2, c=2), plan, hosts="abc", **options)
     assert (code, made.read(), begun()) == (2, lines, [os.path.basename(made.directory)]), output
     assert "The releases cannot be built" in output
-    assert "Nothing has begun." in output
+    assert "This run has changed nothing." in output

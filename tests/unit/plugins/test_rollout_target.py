@@ -25,7 +25,15 @@ def told(tmp_path_factory, collections_path):
     asked = {"device": options, "runtime": {"tensorflow": 2, "in_image": True}, "models": [{"name": "digits", "releases": RELEASES}],
              "models_root": "/srv/models", "source_root": "/home/ops", "conversions_dir": str(place / "conversions"), "model": "digits",
              "version": "{{ version }}"}  # fmt: skip
-    hosts = {"orin": {"version": ""}, "away": {"ansible_connection": "ssh", "ansible_port": 9, "version": ""}, "wrong": {"version": 1}}
+    sudo = place / "ssh"
+    sudo.write_text("#!/bin/sh\necho 'sudo: a password is required' >&2\nexit 1\n")
+    sudo.chmod(0o755)
+    broken = place / "python"
+    broken.write_text("#!/bin/sh\necho 'SyntaxError: invalid syntax, seen at https://me:secret@example.org/' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    hosts = {"orin": {"version": ""}, "away": {"ansible_connection": "ssh", "ansible_port": 9, "version": ""}, "wrong": {"version": 1},
+             "closed": {"ansible_connection": "ssh", "ansible_ssh_executable": str(sudo), "ansible_become": True, "version": ""},
+             "old": {"ansible_python_interpreter": str(broken), "version": ""}}  # fmt: skip
     for values in hosts.values():
         values.setdefault("ansible_connection", "local")
     inventory = {"all": {"vars": {"ansible_host": "127.0.0.1", "ansible_python_interpreter": sys.executable}, "hosts": hosts}}
@@ -37,7 +45,7 @@ def told(tmp_path_factory, collections_path):
     done = subprocess.run(
         ["ansible-playbook", "-i", str(place / "hosts.json"), str(place / "play.json")], cwd=place, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         check=False, env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": collections_path, "ANSIBLE_HOME": str(place / "home"),
-                          "ANSIBLE_CONFIG": str(place / "ansible.cfg")})  # fmt: skip
+                          "ANSIBLE_CONFIG": str(place / "ansible.cfg"), "ANSIBLE_PIPELINING": "1"})  # fmt: skip
     assert (place / "wrong.json").exists(), done.stdout + done.stderr
     return dict({host: json.loads((place / f"{host}.json").read_text()) for host in hosts}, output=done.stdout + done.stderr, place=place)
 
@@ -52,12 +60,16 @@ def test_a_host_that_answers_gets_its_release(told):
     assert told["orin"]["changed"] is False
 
 
-def test_a_host_that_does_not_answer_lacks_what_only_it_can_tell(told):
-    facts = told["away"]["ansible_facts"]
-    assert not told["away"].get("failed")
-    assert not told["away"].get("unreachable")
-    assert "Connection refused" in told["away"]["msg"]
-    assert "away: " in told["output"]
+@pytest.mark.parametrize(("host", "why"), [
+    ("away", "Connection refused"), ("closed", "sudo password"), ("old", "SyntaxError: invalid syntax, seen at https://***"),
+])
+def test_a_host_that_does_not_answer_lacks_what_only_it_can_tell(told, host, why):
+    facts = told[host]["ansible_facts"]
+    assert not told[host].get("failed")
+    assert not told[host].get("unreachable")
+    assert why in told[host]["msg"]
+    assert "secret" not in told[host]["msg"]
+    assert f"{host}: " in told["output"]
     assert (sorted(facts), facts["preflight_resolved"], facts["rollout_item"]["version"]) == (["preflight_models", "preflight_resolved", "rollout_item"], {}, 2)
 
 
