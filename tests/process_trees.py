@@ -1,5 +1,6 @@
 """Runs that are ended in the middle: wait until one says something, then send a signal to it and to all that it started."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -17,11 +18,20 @@ def wait_until_said(process, words):
 
 def kill_tree(pid, number=signal.SIGKILL):
     """Send a signal to a process and its descendants, the youngest first; who left the tree, as a server in the background does, is none of them."""
-    for one in reversed(_tree(pid)):
-        try:
+    # Held first: a process that is started meanwhile would outlive its parent.
+    held = []
+    while set(_tree(pid)) - set(held):
+        new = [one for one in _tree(pid) if one not in held]
+        _send(new, signal.SIGSTOP)
+        held += new
+    _send(reversed(held), number)
+    _send(held, signal.SIGCONT)
+
+
+def _send(pids, number):
+    for one in pids:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(one, number)
-        except ProcessLookupError:
-            pass
 
 
 def _tree(pid):

@@ -399,6 +399,24 @@ def test_a_rollback_by_hand_locks_the_models_of_all_hosts_and_gives_them_back(pl
     assert not list(tmp_path.glob("rollouts/*.lock"))
 
 
+def test_a_rollback_by_hand_lets_no_step_begin_that_was_given_up_before(play, tmp_path):
+    (playbook,) = yaml.safe_load((ROOT / "playbooks/rollback.yml").read_text())
+    names = [task["name"] for task in playbook["tasks"]]
+    first, last = names.index("Look which rollout has the host"), names.index("Forget what a rollout has noted on the host")
+    held, free = tmp_path / "held", tmp_path / "free"
+    for path in (held, free):
+        path.mkdir()
+    hold = Hold(str(held))
+    hold.end(["digits-1-x"])
+    hold.take("digits-2-x", "me", 2, {"labels": {}})
+    plan = [{"name": path.name, "base_path": str(path)} for path in (held, free)]
+    code, output = play(*playbook["tasks"][first:last + 1], model_release_rollback={"plan": plan}, ansible_python_interpreter=sys.executable)
+    assert code == 0, output
+    assert ((held / ".rolled_back").read_text(), list(free.iterdir()), hold.read()) == ("digits-1-x\ndigits-2-x\n", [], None)
+    with pytest.raises(ModuleError, match="was taken back on this device"):
+        hold.take("digits-2-x", "me", 2, {"labels": {}})
+
+
 # ---- releases that cannot be built ----
 @pytest.fixture
 def fleet(ledger, tmp_path):
