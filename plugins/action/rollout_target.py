@@ -29,7 +29,7 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         """Return facts; a device that does not answer lacks those about itself, and only what is declared wrongly fails."""
         super().run(tmp, task_vars)
-        args = self._task.args
+        args = dict({"device": {}, "runtime": {}}, **self._task.args)
         observed, message = self._observed({key: value for key, value in args["device"].items() if value not in (None, "", [])}, task_vars)
         if message:
             self._display.display("%s: %s" % (task_vars["inventory_hostname"], message), color=constants.COLOR_ERROR)

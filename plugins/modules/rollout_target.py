@@ -67,6 +67,23 @@ EXAMPLES = r"""
     source_root: /home/ops/tfleet
     conversions_dir: /home/ops/tfleet/.tfleet/conversions
     model: digits
+
+- name: Only if it gets the version that was asked for, each hardware class its own
+  tfleet.serving.rollout_target:
+    models: "{{ tfleet_models }}"
+    models_root: /var/lib/tfleet/models
+    source_root: /home/ops/tfleet
+    conversions_dir: /home/ops/tfleet/.tfleet/conversions
+    model: digits
+    version: {xavier: 3, cpu-x86_64: 2}
+
+- name: Tell what it has and is to serve, where nothing is rolled out yet
+  tfleet.serving.rollout_target:
+    device: {l4t_override: "36.4.7"}
+    models: "{{ tfleet_models }}"
+    models_root: /var/lib/tfleet/models
+    source_root: /home/ops/tfleet
+    conversions_dir: /home/ops/tfleet/.tfleet/conversions
 """
 
 RETURN = r"""
