@@ -57,7 +57,7 @@ clean: ## Remove test hosts, environments, caches and everything built; the demo
 
 ##@ Test
 # Two at a time, the longest first.
-SUITES := molecule:1800$(MORE_SUITES) unit:900 test-demo:720 conformance:720 test-conversion:600 due-benchmark:240 due-networks:180 due-tftrt:360 test-legacy:540 test-faults:420 test-guides:240 sanity:180 lint:240 test-browser:150 test-monitoring:120
+SUITES := molecule:1800$(MORE_SUITES) unit:960 test-demo:720 conformance:720 test-conversion:600 due-benchmark:240 due-networks:180 due-tftrt:360 test-legacy:540 test-faults:420 test-guides:240 sanity:180 lint:240 test-browser:150 test-monitoring:120
 .PHONY: test setup-test lint sanity unit conformance test-demo test-conversion test-benchmark test-networks molecule faults test-faults test-legacy test-guides test-browser test-monitoring test-tftrt test-hardware test-arm64 collection docs bench
 test: setup-test ## Everything that CI runs, with a table of times at the end
 	@tools/run_suites $(SUITES)
