@@ -7,7 +7,6 @@ A host that fails, hangs or cannot be reached is data here: Ansible goes on with
 import contextlib
 import hashlib
 import os
-import signal
 import time
 
 from ansible import constants
@@ -134,8 +133,6 @@ class ActionModule(ActionBase):
         installed = self._install(task_vars)
         if installed.get("failed"):
             return installed
-        # The limit of the step is for what follows; release_stage begins it anew with each part that arrives.
-        signal.alarm(self._task.timeout or 0)
         if to_bring:
             staged = self._transport(task_vars)
             if staged.get("failed") or staged.get("unreachable"):
