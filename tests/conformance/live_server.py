@@ -1,11 +1,14 @@
 """A running model server and the two ways to ask it; used by the conformance and fault tests."""
 
+import fcntl
 import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -18,16 +21,39 @@ SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "r
 OK = ("OK", "")
 
 
+# Below those that Linux gives to whoever binds port 0 or connects (ip_local_port_range begins at 32768).
+_PORTS = range(20000, 32000)
+_given = set()
+_claims = []
+
+
 def free_ports(count):
-    """Ports of 127.0.0.1 that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
+    """TCP ports that nobody listens on now, and that no other test run of this user is given until this process ends.
+
+    A server opens its ports seconds after they were chosen, and two suites run beside each other: a port that the kernel gave for an instant would be
+    given to others meanwhile.
+    """
+    if not _claims:
+        # One file, of which each port is a byte: the locks go with the process, however it ends.
+        path = os.path.join(tempfile.gettempdir(), "tfleet-test-ports-%d" % os.getuid())
+        _claims.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    found = []
+    while len(found) < count:
+        port = random.SystemRandom().choice(_PORTS)
+        if port not in _given and _claim(port):
+            _given.add(port)
+            found.append(port)
+    return found
+
+
+def _claim(port):
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+        fcntl.lockf(_claims[0], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        with socket.socket() as probe:
+            probe.bind(("", port))
+    except OSError:
+        return False
+    return True
 
 
 def command(*flags):

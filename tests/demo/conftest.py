@@ -4,11 +4,12 @@ import json
 import os
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 
 import pytest
+
+from ..conformance.live_server import free_ports
 
 CHECKOUT = pathlib.Path(__file__).parents[2]
 sys.path.insert(0, str(CHECKOUT / "tests"))
@@ -21,11 +22,8 @@ def work(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def options(work):
-    """Options that set the demo apart: its directory and three free ports, held together so that they differ."""
-    with socket.socket() as grpc, socket.socket() as rest, socket.socket() as gateway:
-        for one in (grpc, rest, gateway):
-            one.bind(("127.0.0.1", 0))
-        ports = [one.getsockname()[1] for one in (grpc, rest, gateway)]
+    """Options that set the demo apart: its directory and three free ports."""
+    ports = free_ports(3)
     return f"-e tfleet_work_dir={work} -e tfleet_grpc_port={ports[0]} -e tfleet_rest_port={ports[1]} -e tfleet_gateway_port={ports[2]}"
 
 

@@ -103,8 +103,9 @@ def server(work, ports, processes):
     processes(work / "server.log", *TFLEET, "serve", f"--port={ports['grpc']}", f"--rest_api_port={ports['rest']}", f"--model_config_file={config}",
               f"--monitoring_config_file={work / 'monitoring.pbtxt'}", "--allow_version_labels_for_unavailable_models=true",
               "--tensorflow_intra_op_parallelism=1", "--tensorflow_inter_op_parallelism=1")
-    subprocess.run([*TFLEET, "status", "--address", f"127.0.0.1:{ports['grpc']}", "--wait", "digits=1", "digits=3", "--timeout", str(START_SECONDS)],
-                   check=True)
+    waited = subprocess.run([*TFLEET, "status", "--address", f"127.0.0.1:{ports['grpc']}", "--wait", "digits=1", "digits=3",
+                             "--timeout", str(START_SECONDS)], capture_output=True, text=True, check=False)
+    assert waited.returncode == 0, waited.stdout + waited.stderr + (work / "server.log").read_text()[-3000:]
     # The collector's model.config has one more: that a rollout holds, and that this server does not know.
     held = work / "models/held"
     held.mkdir()

@@ -12,7 +12,8 @@ import sys
 import tempfile
 
 from tests.bench import harness
-from tests.bench.server.processes import TICKS, Process, Server, free_port, load
+from tests.bench.server.processes import TICKS, Process, Server, load
+from tests.conformance.live_server import free_ports
 
 ROUNDS, SECONDS, CLIENTS = int(os.environ.get("ROUNDS", "5")), 4, 4
 OF_THE_SERVER = 0.8
@@ -23,7 +24,7 @@ class Gateway(Process):
     """`tfleet gateway` in front of a server, without a limit to its rate."""
 
     def __init__(self, directory, server):
-        self.rest_address = "127.0.0.1:%d" % free_port()
+        self.rest_address = "127.0.0.1:%d" % free_ports(1)[0]
         settings = {"listen": self.rest_address, "servers": [server.address], "models": [{"name": "digits_detector"}], "rate": 0}
         path = os.path.join(directory, "gateway.json")
         with open(path, "w", encoding="utf-8") as stream:

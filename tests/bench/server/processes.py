@@ -5,7 +5,6 @@ All listen on 127.0.0.1 only; the servers end with their context, the load gener
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,15 +12,10 @@ import time
 import grpc
 
 from tests.bench import harness
+from tests.conformance.live_server import free_ports
 from tfleet import wire
 
 TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 class Process:
@@ -63,7 +57,7 @@ class Server(Process):
         with open(self.config, "w", encoding="utf-8") as stream:
             stream.write(str(config(models)))
         self.log = os.path.join(directory, "log")
-        port, rest_port = free_port(), free_port()
+        port, rest_port = free_ports(2)
         self.address, self.rest_address = "127.0.0.1:%d" % port, "127.0.0.1:%d" % rest_port
         command = [sys.executable, "-m", "tfleet", "serve", "--port=%d" % port, "--rest_api_port=%d" % rest_port]
         command += ["--tfleet_bind_address=127.0.0.1", "--model_config_file=" + self.config]
@@ -98,7 +92,7 @@ class Echo(Process):
     """The echo server, with as many workers as the server under test has by default."""
 
     def __init__(self, workers):
-        port = free_port()
+        (port,) = free_ports(1)
         self.address = "127.0.0.1:%d" % port
         super().__init__([sys.executable, "-m", "tests.bench.server.echo", str(port), str(workers)], stdin=subprocess.PIPE)
 

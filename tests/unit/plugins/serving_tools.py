@@ -11,6 +11,7 @@ import time
 from ansible_collections.tfleet.serving.plugins.module_utils import manifest as manifests
 from ansible_collections.tfleet.serving.plugins.module_utils.release_archive import write
 from ansible_collections.tfleet.serving.plugins.modules import model_version
+from ansible_collections.tfleet.serving.tests.conformance.live_server import free_ports
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
 GOLDEN = os.path.join(ROOT, "models", "digits", "%d", "golden.npz")
@@ -60,10 +61,8 @@ def write_config(path, base, labels=None, name="digits", policy="all {}"):
 
 
 def free_port():
-    """Return a TCP port of the loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a TCP port that nobody has."""
+    return free_ports(1)[0]
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils import listeners, process
+from ansible_collections.tfleet.serving.tests.unit.plugins import serving_tools
 
 LISTEN = """
 import signal, socket, subprocess, sys, time
@@ -37,9 +38,7 @@ with socket.socket() as server:
 
 @pytest.fixture
 def port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return serving_tools.free_port()
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """The processes behind the ports of model servers."""
-import socket
 import subprocess
 import sys
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils.server_process import servers
+from ansible_collections.tfleet.serving.tests.unit.plugins import serving_tools
 
 MIB = 1024 * 1024
 # A server that listens, holds some memory and has started another process, which holds some more.
@@ -21,9 +21,7 @@ input()
 
 @pytest.fixture
 def port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return serving_tools.free_port()
 
 
 def started(port):

@@ -18,6 +18,7 @@ import pytest
 from tfleet.cli import gateway as cli
 from tfleet.errors import TfleetError
 
+from ....conformance.live_server import free_ports
 from .parts import TOKEN, Served, picture
 
 
@@ -39,9 +40,7 @@ class Gateway:
     """A process."""
 
     def __init__(self, place, server, values):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        (self.port,) = free_ports(1)
         self.path = place / "gateway.json"
         settings = {"listen": "127.0.0.1:%d" % self.port, "servers": [server], "models": [{"name": "cats", "labels": ["stable"]}], "rate": 0}
         self.path.write_text(json.dumps({**settings, **values}))
