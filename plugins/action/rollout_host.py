@@ -6,12 +6,14 @@ A host that fails, hangs or cannot be reached is data here: Ansible goes on with
 """
 import contextlib
 import hashlib
+import json
 import os
 import time
 
 from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.tfleet.serving.plugins.module_utils.background import LATE, wait_command
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import sha256_file
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.release_archive import open_release
@@ -24,7 +26,7 @@ MODULE = "tfleet.serving.rollout_host"
 STAGE = "tfleet.serving.release_stage"
 PACKAGES = "tfleet.serving.apt_packages"
 # Options that stay on the controller, or go to the transport.
-OWN = ("run", "ledger", "release", "files", "transport", "packages", "environment")
+OWN = ("run", "job", "ledger", "release", "files", "transport", "packages", "environment")
 # What the later steps of a host get as it was in the first. Addresses and proxies, which may hold a password, are not among it.
 COMMON = ("run", "rollout", "by", "supersede", "ledger", "settings", "model", "version", "base_path", "labels", "policy", "keep", "latency_budget_ms", "files",
           "release", "manifest_sha256", "release_bytes", "runtime", "runtime_image", "addresses", "metrics", "config_file", "log", "owner", "group", "mode",
@@ -35,6 +37,8 @@ SEEN_BY, CONFIGS_OF = ("gate",), {"look": ("final",), "gate": ("bridge", "kept",
 DROPPED = ("invocation", "_ansible_parsed", "_ansible_no_log", "changed", "failed", "msg", "deprecations", "warnings", "exception", "stdout", "stdout_lines",
            "stderr", "stderr_lines")
 LONGEST_MESSAGE = 4000
+# What a step says that goes on after its task; where the task has no limit, so long is waited for it.
+BEGUN, WAIT_SECONDS = "begun", 3600
 
 
 class ActionModule(ActionBase):
@@ -47,6 +51,10 @@ class ActionModule(ActionBase):
         """Return {"outcome", "msg", …}; ``failed`` and ``unreachable`` are never set."""
         super().run(tmp, task_vars)
         step, begin = self._task.args["step"], time.time()
+        job = self._task.args.get("job") or {}
+        if step == "wait":
+            # The answer is that of the step which was begun.
+            step = "gate"
         if self._task.check_mode:
             return {"changed": False, "outcome": "none", "msg": "Would do the step %s." % step}
         self._host = (task_vars or {}).get("inventory_hostname")
@@ -54,7 +62,9 @@ class ActionModule(ActionBase):
         self._args = {key: value for key, value in dict(self._task.args.get("common") or {}, **self._task.args).items()
                       if key != "common" and value not in (None, "")}
         try:
-            answer = self._step(step, task_vars)
+            answer = self._wait(step, job) if job else self._step(step, task_vars)
+            if answer.get("job") and not job:
+                return {"changed": False, "outcome": BEGUN, "job": dict(answer["job"], since=begin)}
             outcome, message = (FAILED, answer.get("msg", "no message")) if answer.get("failed") else (OK, answer.get("note", ""))
             if answer.get("failed") and (answer.get("unreachable") or _gone(answer)):
                 outcome, message = UNREACHABLE, str(answer.get("module_stderr") or message).strip()
@@ -67,12 +77,14 @@ class ActionModule(ActionBase):
             if "Timeout" not in type(error).__name__:
                 raise
             # Staging has this limit for standing still only (release_stage), and whatever stands still then, the version is not to blame.
-            answer, outcome = {}, UNREACHABLE if step == "stage" else FAILED
-            # After the other steps the host goes back, and is done with this rollout.
-            again = "go on with -e rollout_resume=%s" % self._args["rollout"] if step in ("stage", "rollback") else "begin a new rollout"
-            message = ("The step %s was not done within %s seconds (rollout_step_seconds), so it was given up. The host may hang: look at it and end what "
-                       "hangs there, then %s." % (step, self._task.timeout, again))
-        return self._finish(step, outcome, message, answer, time.time() - begin)
+            answer, outcome, message = {}, UNREACHABLE if step == "stage" else FAILED, self._given_up(step)
+        return self._finish(step, outcome, message, answer, answer.pop("seconds", time.time() - begin))
+
+    def _given_up(self, step):
+        # After the other steps the host goes back, and is done with this rollout.
+        again = "go on with -e rollout_resume=%s" % self._args["rollout"] if step in ("stage", "rollback") else "begin a new rollout"
+        return ("The step %s was not done within %s seconds (rollout_step_seconds), so it was given up. The host may hang: look at it and end what "
+                "hangs there, then %s." % (step, self._task.timeout, again))
 
     def _finish(self, step, outcome, message, answer, seconds):
         message, version = redact(str(message))[:LONGEST_MESSAGE], answer.pop("version", None)
@@ -101,8 +113,19 @@ class ActionModule(ActionBase):
         more = {}
         if step == "gate":
             more = {"arrived": self._bring(self._args["seen"].get("missing", ())), "companions": self._digests(),
-                    "src": self._args["seen"].get("src", "")}
+                    "src": self._args["seen"].get("src", ""), "in_background": True}
         return self._module(step, task_vars, **more)
+
+    def _wait(self, step, job):
+        """The answer of the step that was begun."""
+        limit = self._task.timeout or WAIT_SECONDS
+        said = self._low_level_execute_command(wait_command(job["path"], limit - (time.time() - job["since"])))
+        with contextlib.suppress(ValueError):
+            return dict(json.loads(said["stdout"]))
+        if said["rc"] == LATE:
+            return {"failed": True, "msg": self._given_up(step)}
+        return {"failed": True, "module_stderr": said["stderr"], "msg": "The step %s has left no answer: its process was killed, or the device was "
+                "restarted. Look at the device's own log for that time, then begin a new rollout. %s" % (step, said["stderr"].strip())}
 
     def _module(self, step, task_vars, **more):
         args = {key: value for key, value in self._args.items() if key not in OWN}

@@ -372,7 +372,7 @@ class RolloutDevice(object):
             if self._companion_is(name):
                 continue
             if sha256_file(src) != self.params["companions"][name]:
-                raise StepError("%s arrived damaged at %s. Look at the device's disk and memory, then begin a new rollout." % (name, src))
+                raise StepError("%s arrived damaged. Look at the device's disk and memory, then begin a new rollout." % name)
             make_directories(directory)
             with open(src, "rb") as source, replacing(os.path.join(directory, name)) as target:
                 shutil.copyfileobj(source, target)

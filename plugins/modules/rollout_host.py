@@ -18,13 +18,19 @@ options:
   step:
     description:
       - V(stage) looks at the host and brings the release into its staging directory; nothing is activated.
-      - V(gate) puts the version beside the one that is served, and measures it there.
+      - V(gate) begins to put the version beside the one that is served and to measure it there. It returns at once, so that all hosts of a wave are at it
+        together, however few forks there are; O(job) is for the step that follows.
+      - V(wait) waits until that is done, and writes its line.
       - V(promote) moves the label C(canary), then all others.
       - V(check) asks once more after the soak, takes the declared policy into use and retires old versions.
       - V(rollback) gives the labels back and moves the version aside.
     type: str
-    choices: [stage, gate, promote, check, rollback]
+    choices: [stage, gate, wait, promote, check, rollback]
     required: true
+  job:
+    description: What the step V(gate) has returned under this name. V(wait) needs it.
+    type: dict
+    default: {}
   common:
     description:
       - Any of the other options, as the step V(stage) has made them. It leaves them as the fact C(rollout_common), so that they are made once for all steps.
@@ -186,6 +192,13 @@ EXAMPLES = r"""
     policy: {latest: {num_versions: 1}}
     files: {golden.npz: /home/ops/tfleet/models/digits/2/golden.npz}
     settings: {rollout_exchange_seconds: 60}
+  register: gate
+
+- name: Wait for it
+  tfleet.serving.rollout_host:
+    step: wait
+    job: "{{ gate.job }}"
+    common: "{{ rollout_common }}"
 
 - name: Move the labels
   tfleet.serving.rollout_host:
@@ -210,7 +223,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 outcome:
-  description: C(ok), C(failed) or C(unreachable), as in the ledger.
+  description: C(ok), C(failed) or C(unreachable), as in the ledger; C(begun) if that is still to come.
   returned: always
   type: str
   sample: ok
@@ -218,6 +231,10 @@ msg:
   description: What failed, where, and what to do next.
   returned: when it is not ok
   type: str
+job:
+  description: With O(step=gate), where its answer will be.
+  returned: when it was begun
+  type: dict
 seen:
   description: With O(step=stage), what the host has and serves; the step V(gate) wants it.
   returned: when it is ok
@@ -227,6 +244,8 @@ seen:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.parameters import remove_values
+from ansible_collections.tfleet.serving.plugins.module_utils.background import begin
 from ansible_collections.tfleet.serving.plugins.module_utils.commands import SBIN, Commands
 from ansible_collections.tfleet.serving.plugins.module_utils.device_facts import Device
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
@@ -242,6 +261,7 @@ _INTERNAL = {
     "companions": {"type": "dict", "default": {}},
     "arrived": {"type": "dict", "default": {}},
     "src": {"type": "path", "default": ""},
+    "in_background": {"type": "bool", "default": False},
 }
 
 
@@ -253,6 +273,17 @@ def device_of(module):
     # A reading of its own each time: notes of one are no notes of the other.
     commands = Commands(os.environ.get("PATH", os.defpath).split(os.pathsep) + SBIN, COMMAND_SECONDS)
     return RolloutDevice(params, server, lambda: Device(roots, commands, params["base_path"]).health())
+
+
+def done(module, device):
+    """Do the step and return its result; one that failed has ``failed`` and ``msg``."""
+    try:
+        return device.step(module.params["step"])
+    except ModuleError as error:
+        return dict(error.result, failed=True, msg=str(error))
+    except OSError as error:
+        return {"failed": True, "msg": "The step %s of the rollout %s could not be done: %s. Check who owns that file or directory, and the disk."
+                % (module.params["step"], module.params["rollout"], error)}
 
 
 def main():
@@ -294,13 +325,14 @@ def main():
     )
     if module.check_mode:
         module.exit_json(changed=False, msg="Would do the step %s." % module.params["step"])
-    try:
-        result = device_of(module).step(module.params["step"])
-    except ModuleError as error:
-        module.fail_json(**dict(error.result, msg=str(error)))
-    except OSError as error:
-        module.fail_json(msg="The step %s of the rollout %s could not be done: %s. Check who owns that file or directory, and the disk."
-                         % (module.params["step"], module.params["rollout"], error))
+    device = device_of(module)
+    if module.params["in_background"]:
+        # Whatever is copied here for this module alone goes when it ends.
+        device.params["arrived"] = {name: "/proc/self/fd/%d" % os.open(path, os.O_RDONLY) for name, path in device.params["arrived"].items()}
+        module.exit_json(changed=False, job={"path": begin("tfleet-" + module.params["step"], lambda: remove_values(done(module, device), module.no_log_values))})
+    result = done(module, device)
+    if result.get("failed"):
+        module.fail_json(**result)
     module.exit_json(**result)
 
 

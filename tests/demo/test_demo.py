@@ -85,7 +85,7 @@ def test_a_rollout_under_ansible_runner_brings_the_declared_version_back(first, 
     assert (artifacts / "status").read_text() == "successful"
     events = [json.loads(path.read_text()) for path in sorted((artifacts / "job_events").glob("*.json"), key=lambda path: int(path.name.split("-")[0]))]
     steps = [event["event_data"]["task"] for event in events if event["event"] == "runner_on_ok"]
-    assert [step for step in steps if "Do the step" in step] == [f"Do the step {step}" for step in ("stage", "gate", "promote", "check")]
+    assert [step for step in steps if "Do the step" in step] == [f"Do the step {step}" for step in ("stage", "gate", "wait", "promote", "check")]
     (ledger,) = (work / "rollouts").glob("digits-2-*/ledger.jsonl")
     assert json.loads(ledger.read_text().splitlines()[-1])["outcome"] == "done"
 

@@ -1,0 +1,99 @@
+"""The steps gate and wait by their action, as a playbook does them: gates of more hosts than forks are at work together, and none of them is lost."""
+import contextlib
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from ansible_collections.tfleet.serving.plugins.module_utils.lock import alone_in
+from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger
+
+HOSTS = ("a", "b", "c")
+PLAN = {"rollout": "digits-2-x", "model": "digits", "waves": [], "targets": dict.fromkeys(HOSTS, 2)}
+
+
+@pytest.fixture
+def rollout(tmp_path, collections_path):
+    """rollout(time limit) -> (answers to gate, output) of a playbook with one fork for three hosts; `busy`: what holds each of them up until all have begun."""
+    ledger = Ledger(str(tmp_path / "ledger"))
+    ledger.create(PLAN)
+    common = {"rollout": "digits-2-x", "by": "me@here", "model": "digits", "version": 2, "base_path": "{{ place }}/models", "ledger": ledger.directory,
+              "config_file": "{{ place }}/model.config", "runtime": "/nonexistent/tfleet", "settings": {"rollout_step_seconds": 120}}
+    step = {"common": common, "seen": {"entry_sha256": "another", "labels": {}, "versions": [], "available": []}}
+    tasks = [
+        {"tfleet.serving.rollout_host": dict(step, step="gate"), "register": "gate"},
+        {"ansible.builtin.file": {"path": str(tmp_path / "all have begun"), "state": "touch"}, "run_once": True},
+        {"tfleet.serving.rollout_host": dict(step, step="wait", job="{{ gate.job }}"), "timeout": "{{ limit }}"},
+    ]
+    play = tmp_path / "play.json"
+    play.write_text(json.dumps([{"hosts": "all", "connection": "local", "gather_facts": False, "vars": {"place": f"{tmp_path}/{{{{ inventory_hostname }}}}"},
+                                 "tasks": tasks}]))
+
+    def run(limit, then):
+        with_hold = threading.Thread(target=hold, args=(tmp_path, then))
+        with_hold.start()
+        done = subprocess.run(
+            [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), "--forks", "1", "-i", ",".join(HOSTS), str(play),
+             "-e", json.dumps({"limit": limit, "ansible_python_interpreter": sys.executable})],
+            env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=collections_path, PYTHONPATH=collections_path, ANSIBLE_HOME=str(tmp_path / "ansible"),
+                     TMPDIR=str(tmp_path)),
+            cwd=str(tmp_path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=120)
+        with_hold.join()
+        return {line["host"]: line for line in ledger.read()[1:]}, done.stdout.decode()
+
+    for host in HOSTS:
+        (tmp_path / host).mkdir()
+        (tmp_path / host / "model.config").write_text("model_config_list {\n}\n")
+    return run
+
+
+def hold(place, then):
+    """Keep all gates waiting for the device until each has been begun; ``then`` says what happens to them, with the devices still busy."""
+    locks = [alone_in(str(place / host), 5) for host in HOSTS]
+    for lock in locks:
+        lock.__enter__()
+    try:
+        until = time.monotonic() + 60
+        while not (place / "all have begun").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        then()
+    finally:
+        for lock in locks:
+            lock.__exit__(None, None, None)
+
+
+def gates(place):
+    """The processes that are at work on gates: who has the file of an answer open."""
+    found = []
+    for link in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(str(link)).startswith(f"{place}/tfleet-gate-"):
+                found.append(int(link.parts[2]))
+    assert len(found) == len(HOSTS)
+    return found
+
+
+def test_more_gates_than_forks_are_at_work_together(rollout):
+    lines, output = rollout(60, lambda: None)
+    assert {host: (line["step"], line["outcome"]) for host, line in lines.items()} == dict.fromkeys(HOSTS, ("gate", "failed")), output
+    # They were measured: somebody else had changed the device.
+    assert all("changed since the rollout looked at it" in line["msg"] for line in lines.values()), lines
+    assert output.count("failed=0") == len(HOSTS)
+
+
+def test_one_that_takes_too_long_is_given_up(rollout):
+    lines, output = rollout(3, lambda: time.sleep(12))
+    assert re.findall(r"(\w): gate failed: The step gate was not done within 3 seconds", output) == list(HOSTS), output
+    assert {line["outcome"] for line in lines.values()} == {"failed"}
+
+
+def test_one_whose_process_is_gone_has_failed(rollout, tmp_path):
+    lines, output = rollout(60, lambda: [os.kill(pid, signal.SIGKILL) for pid in gates(tmp_path)])
+    assert all("has left no answer: its process was killed" in line["msg"] for line in lines.values()), output
+    assert set(lines) == set(HOSTS)
