@@ -13,7 +13,7 @@ import time
 from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.tfleet.serving.plugins.module_utils.background import LATE, wait_command
+from ansible_collections.tfleet.serving.plugins.module_utils.detached import LATE, Detached
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import sha256_file
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.release_archive import open_release
@@ -51,10 +51,10 @@ class ActionModule(ActionBase):
         """Return {"outcome", "msg", …}; ``failed`` and ``unreachable`` are never set."""
         super().run(tmp, task_vars)
         step, begin = self._task.args["step"], time.time()
-        job = self._task.args.get("job") or {}
-        if step == "wait":
+        waits, job = step == "wait", self._task.args.get("job") or {}
+        if waits:
             # The answer is that of the step which was begun.
-            step = "gate"
+            step, begin = "gate", job.get("since", begin)
         if self._task.check_mode:
             return {"changed": False, "outcome": "none", "msg": "Would do the step %s." % step}
         self._host = (task_vars or {}).get("inventory_hostname")
@@ -62,8 +62,8 @@ class ActionModule(ActionBase):
         self._args = {key: value for key, value in dict(self._task.args.get("common") or {}, **self._task.args).items()
                       if key != "common" and value not in (None, "")}
         try:
-            answer = self._wait(step, job) if job else self._step(step, task_vars)
-            if answer.get("job") and not job:
+            answer = self._wait(step, job) if waits else self._step(step, task_vars)
+            if answer.get("job") and not waits:
                 return {"changed": False, "outcome": BEGUN, "job": dict(answer["job"], since=begin)}
             outcome, message = (FAILED, answer.get("msg", "no message")) if answer.get("failed") else (OK, answer.get("note", ""))
             if answer.get("failed") and (answer.get("unreachable") or _gone(answer)):
@@ -84,7 +84,7 @@ class ActionModule(ActionBase):
         # After the other steps the host goes back, and is done with this rollout.
         again = "go on with -e rollout_resume=%s" % self._args["rollout"] if step in ("stage", "rollback") else "begin a new rollout"
         return ("The step %s was not done within %s seconds (rollout_step_seconds), so it was given up. The host may hang: look at it and end what "
-                "hangs there, then %s." % (step, self._task.timeout, again))
+                "hangs there, then %s." % (step, self._task.timeout or WAIT_SECONDS, again))
 
     def _finish(self, step, outcome, message, answer, seconds):
         message, version = redact(str(message))[:LONGEST_MESSAGE], answer.pop("version", None)
@@ -118,10 +118,13 @@ class ActionModule(ActionBase):
 
     def _wait(self, step, job):
         """The answer of the step that was begun."""
+        if not job:
+            raise AnsibleError("The step wait needs the job that the step gate has returned.")
         limit = self._task.timeout or WAIT_SECONDS
-        said = self._low_level_execute_command(wait_command(job["path"], limit - (time.time() - job["since"])))
+        said = self._low_level_execute_command(Detached(job["folder"]).wait_command(limit - (time.time() - job["since"])))
         with contextlib.suppress(ValueError):
-            return dict(json.loads(said["stdout"]))
+            told = json.loads(said["stdout"])
+            return told["answer"] if "answer" in told else dict(told["failure"], failed=True)
         if said["rc"] == LATE:
             return {"failed": True, "msg": self._given_up(step)}
         return {"failed": True, "module_stderr": said["stderr"], "msg": "The step %s has left no answer: its process was killed, or the device was "

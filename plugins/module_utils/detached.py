@@ -1,6 +1,8 @@
 # Copyright: the tfleet authors
 # Apache License 2.0 (see LICENSE or https://www.apache.org/licenses/LICENSE-2.0)
-"""Work that outlives the module which began it: a process of its own, found again by the next module run through a folder.
+"""Work that outlives the module which began it: a process of its own, found again through a folder by the next module run, or by a shell command.
+
+Ansible's own ``async`` would start the interpreter twice more, bring the module over five connections instead of one, and ask for the end by another module.
 
     <folder>/lock           held by the process as long as it lives; the kernel lets go of it however the process ended
     <folder>/request.json   what it was asked
@@ -11,6 +13,7 @@ import errno
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import time
 
@@ -18,6 +21,10 @@ from ansible_collections.tfleet.serving.plugins.module_utils.durable import cano
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 
 POLL_SECONDS = 0.2
+# Exit code of the command that waits, if its time was up.
+LATE = 75
+# The kernel and util-linux alone: nothing looks again and again, and a process that is killed lets go of its lock too.
+_WAIT = "flock --shared --timeout %d --conflict-exit-code %d %s cat %s; code=$?; rm -rf %s; exit $code"
 
 
 class Detached(object):
@@ -66,10 +73,13 @@ class Detached(object):
         """Remove the folder of work that has ended."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def start(self, request, work):
-        """Begin ``work()``, which returns a dict or raises ModuleError, in a process that nothing of this one holds on to."""
+    def start(self, request, work, mode=0o755):
+        """Begin ``work()``, which returns a dict or raises ModuleError, in a process that nothing of this one holds on to.
+
+        :param mode: of the folder, which is made anew.
+        """
         self.forget()
-        os.makedirs(self.folder, 0o755)
+        os.makedirs(self.folder, mode)
         write_atomically(self._path("request.json"), canonical_json(request))
         descriptor = os.open(self._path("lock"), os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -97,7 +107,8 @@ class Detached(object):
                 result = {"failure": dict(failure.result, msg=str(failure))}
             except Exception as error:  # noqa: BLE001 - nobody else would ever hear of it
                 result = {"failure": {"msg": "%s: %s. This is a fault of tfleet: report it." % (type(error).__name__, error)}}
-            write_atomically(self._path("result.json"), canonical_json(result))
+            # Not canonical: a message may hold half a character, and a measurement be no number.
+            write_atomically(self._path("result.json"), json.dumps(result).encode("ascii"))
         finally:
             os._exit(0)
 
@@ -109,6 +120,10 @@ class Detached(object):
                 return False
             time.sleep(min(POLL_SECONDS, max(0.0, end - time.time())))
         return True
+
+    def wait_command(self, seconds):
+        """Return the shell command that waits for its end for at most so long, prints the result and forgets the work; its exit code is LATE if it goes on."""
+        return _WAIT % ((max(1, round(seconds)), LATE) + tuple(map(shlex.quote, (self._path("lock"), self._path("result.json"), self.folder))))
 
     def _path(self, name):
         return os.path.join(self.folder, name)

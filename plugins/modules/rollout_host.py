@@ -242,11 +242,13 @@ seen:
 """
 
 import os
+import tempfile
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.parameters import remove_values
-from ansible_collections.tfleet.serving.plugins.module_utils.background import begin
 from ansible_collections.tfleet.serving.plugins.module_utils.commands import SBIN, Commands
+from ansible_collections.tfleet.serving.plugins.module_utils.detached import Detached
 from ansible_collections.tfleet.serving.plugins.module_utils.device_facts import Device
 from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_device import RolloutDevice
@@ -284,6 +286,12 @@ def done(module, device):
     except OSError as error:
         return {"failed": True, "msg": "The step %s of the rollout %s could not be done: %s. Check who owns that file or directory, and the disk."
                 % (module.params["step"], module.params["rollout"], error)}
+
+
+def timed(module, device):
+    """What :func:`done` returns, with the ``seconds`` that it took: the controller may come for it later."""
+    started = time.monotonic()
+    return dict(done(module, device), seconds=time.monotonic() - started)
 
 
 def main():
@@ -329,7 +337,9 @@ def main():
     if module.params["in_background"]:
         # Whatever is copied here for this module alone goes when it ends.
         device.params["arrived"] = {name: "/proc/self/fd/%d" % os.open(path, os.O_RDONLY) for name, path in device.params["arrived"].items()}
-        module.exit_json(changed=False, job={"path": begin("tfleet-" + module.params["step"], lambda: remove_values(done(module, device), module.no_log_values))})
+        folder = tempfile.mkdtemp(prefix="tfleet-%s-" % module.params["step"])
+        Detached(folder).start({}, lambda: remove_values(timed(module, device), module.no_log_values), 0o700)
+        module.exit_json(changed=False, job={"folder": folder})
     result = done(module, device)
     if result.get("failed"):
         module.fail_json(**result)

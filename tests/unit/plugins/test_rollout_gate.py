@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -69,7 +70,7 @@ def hold(place, then):
 
 
 def gates(place):
-    """The processes that are at work on gates: who has the file of an answer open."""
+    """The processes that are at work on gates: who has the lock of one open."""
     found = []
     for link in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
@@ -79,17 +80,20 @@ def gates(place):
     return found
 
 
-def test_more_gates_than_forks_are_at_work_together(rollout):
-    lines, output = rollout(60, lambda: None)
+def test_more_gates_than_forks_are_at_work_together(rollout, tmp_path):
+    modes = []
+    lines, output = rollout(60, lambda: modes.extend(stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("tfleet-gate-*")))
     assert {host: (line["step"], line["outcome"]) for host, line in lines.items()} == dict.fromkeys(HOSTS, ("gate", "failed")), output
     # They were measured: somebody else had changed the device.
     assert all("changed since the rollout looked at it" in line["msg"] for line in lines.values()), lines
     assert output.count("failed=0") == len(HOSTS)
+    # What a server's log says is nobody else's business, and is gone when it was told.
+    assert (modes, list(tmp_path.glob("tfleet-gate-*"))) == ([0o700] * len(HOSTS), [])
 
 
 def test_one_that_takes_too_long_is_given_up(rollout):
-    lines, output = rollout(3, lambda: time.sleep(12))
-    assert re.findall(r"(\w): gate failed: The step gate was not done within 3 seconds", output) == list(HOSTS), output
+    lines, output = rollout(2, lambda: time.sleep(9))
+    assert re.findall(r"(\w): gate failed: The step gate was not done within 2 seconds", output) == list(HOSTS), output
     assert {line["outcome"] for line in lines.values()} == {"failed"}
 
 

@@ -5,12 +5,10 @@ import os
 import shutil
 import signal
 import stat
-import time
 
 import pytest
 from ansible_collections.tfleet.serving.plugins.module_utils import conversion_options
 from ansible_collections.tfleet.serving.plugins.module_utils.detached import Detached
-from ansible_collections.tfleet.serving.plugins.module_utils.errors import ModuleError
 from ansible_collections.tfleet.serving.plugins.modules import tftrt_convert
 from ansible_collections.tfleet.serving.tests.unit.plugins.serving_tools import exported
 
@@ -175,27 +173,3 @@ def test_a_server_left_stopped_by_a_killed_run_is_started(run_module, parameters
     result = run_module("tftrt_convert", server_unit="model-server", **parameters)
     assert "it was started again" in json.dumps(result["warnings"]) and left(parameters) == ["one"]
 
-
-# The detached process by itself
-
-
-def test_detached_work(tmp_path):
-    job = Detached(str(tmp_path / "job"))
-    assert not job.exists() and not job.running() and job.result() is None
-    job.start({"a": 1}, lambda: (time.sleep(0.5), {"done": True})[1])
-    assert job.running() and job.request() == {"a": 1} and not job.wait(0)
-    assert job.wait(10) and job.result() == {"answer": {"done": True}}
-    job.forget()
-    assert not job.exists()
-
-
-@pytest.mark.parametrize(("error", "said"), [(ModuleError("It broke.", rc=3), {"msg": "It broke.", "rc": 3}), (KeyError("x"), None)])
-def test_detached_failures(tmp_path, error, said):
-    def work():
-        raise error
-
-    job = Detached(str(tmp_path / "job"))
-    job.start({}, work)
-    assert job.wait(10)
-    failure = job.result()["failure"]
-    assert failure == said if said else "KeyError" in failure["msg"] and "report it" in failure["msg"]
