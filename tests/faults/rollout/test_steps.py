@@ -56,6 +56,33 @@ def test_a_step_that_was_given_up_is_waited_for(fleet, asked, fault):
         assert at_home(fleet["h1"])
 
 
+def test_a_gate_that_is_killed_on_its_device(fleet, asked, fault):
+    row = fault("kill -9 of the gate on the device", "gate")
+    fleet.declare(fleet.release(1, 1, 1), fleet.release(6, 2), rollout_rounds=100)
+    with asked(row):
+        with fleet.start("-e", "rollout_model=half") as process:
+            wait_until_said(process, "Do the step wait")
+            end = time.monotonic() + 60
+            while 6 not in fleet["h1"].versions():
+                assert time.monotonic() < end
+                time.sleep(0.1)
+            os.kill(at_work(fleet["h1"]), signal.SIGKILL)
+            said = process.stdout.read()
+        assert process.returncode != 0, said[-4000:]
+        assert at_home(fleet["h1"])
+    (gate,) = [line for line in fleet.ledger(fleet.last()) if line["step"] == "gate"]
+    assert (gate["host"], gate["outcome"]) == ("h1", "failed")
+    assert "has left no answer: its process was killed" in gate["msg"]
+
+
+def at_work(host):
+    """The process of the step that is at work on a host: who has the lock of the directory of model.config."""
+    inode = ":%d" % host.config.parent.stat().st_ino
+    with open("/proc/locks", encoding="ascii") as locks:
+        (pid,) = [int(line.split()[4]) for line in locks if line.split()[5].endswith(inode) and "->" not in line]
+    return pid
+
+
 def at_home(host):
     """Whether a host serves and has what it had before all of these."""
     host.ready()
