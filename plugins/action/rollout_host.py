@@ -78,7 +78,12 @@ class ActionModule(ActionBase):
                 raise
             # Staging has this limit for standing still only (release_stage), and whatever stands still then, the version is not to blame.
             answer, outcome, message = {}, UNREACHABLE if step == "stage" else FAILED, self._given_up(step)
-        return self._finish(step, outcome, message, answer, answer.pop("seconds", time.time() - begin))
+        seconds = time.time() - begin
+        if waits and isinstance(answer.get("seconds"), (int, float)):
+            # As the device measured it. Then the answer lay there, while those of others were collected.
+            took = answer.pop("seconds")
+            seconds, answer["waited"] = took, round(max(0.0, seconds - took), 2)
+        return self._finish(step, outcome, message, answer, seconds)
 
     def _given_up(self, step):
         # After the other steps the host goes back, and is done with this rollout.
@@ -122,13 +127,16 @@ class ActionModule(ActionBase):
             raise AnsibleError("The step wait needs the job that the step gate has returned.")
         limit = self._task.timeout or WAIT_SECONDS
         said = self._low_level_execute_command(Detached(job["folder"]).wait_command(limit - (time.time() - job["since"])))
-        with contextlib.suppress(ValueError):
-            told = json.loads(said["stdout"])
-            return told["answer"] if "answer" in told else dict(told["failure"], failed=True)
+        answer = _told(said["stdout"])
+        if answer is not None:
+            return answer
         if said["rc"] == LATE:
             return {"failed": True, "msg": self._given_up(step)}
-        return {"failed": True, "module_stderr": said["stderr"], "msg": "The step %s has left no answer: its process was killed, or the device was "
-                "restarted. Look at the device's own log for that time, then begin a new rollout. %s" % (step, said["stderr"].strip())}
+        # By a terminal, which ssh may ask for, errors come among the output.
+        words = " ".join((said["stdout"] + said["stderr"]).split())[-500:]
+        return {"failed": True, "module_stderr": said["stderr"], "msg": "The step %s has left no answer: its process was killed, the device was restarted, or "
+                "its directory for temporary files is full. Look at the device's own log for that time and at its disk, then begin a new rollout. It said, "
+                "with exit code %d: %s" % (step, said["rc"], words)}
 
     def _module(self, step, task_vars, **more):
         args = {key: value for key, value in self._args.items() if key not in OWN}
@@ -209,6 +217,18 @@ class ActionModule(ActionBase):
         if arrived:
             self._fixup_perms2([self._connection._shell.tmpdir, *arrived.values()])
         return arrived
+
+
+def _told(text):
+    """What a detached step has told, None if nothing; sudo, a shell's profile or a terminal may say something before or after."""
+    for line in reversed(text.splitlines()):
+        with contextlib.suppress(ValueError):
+            told = json.loads(line)
+            if isinstance(told, dict) and isinstance(told.get("answer"), dict):
+                return told["answer"]
+            if isinstance(told, dict) and isinstance(told.get("failure"), dict):
+                return dict(told["failure"], failed=True)
+    return None
 
 
 def _gone(answer):

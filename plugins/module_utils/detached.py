@@ -11,10 +11,12 @@ Ansible's own ``async`` would start the interpreter twice more, bring the module
 """
 import errno
 import fcntl
+import glob
 import json
 import os
 import shlex
 import shutil
+import stat
 import time
 
 from ansible_collections.tfleet.serving.plugins.module_utils.durable import canonical_json, write_atomically
@@ -105,12 +107,23 @@ class Detached(object):
                 result = {"answer": work()}
             except ModuleError as failure:
                 result = {"failure": dict(failure.result, msg=str(failure))}
-            except Exception as error:  # noqa: BLE001 - nobody else would ever hear of it
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - nobody else would ever hear of it
                 result = {"failure": {"msg": "%s: %s. This is a fault of tfleet: report it." % (type(error).__name__, error)}}
-            # Not canonical: a message may hold half a character, and a measurement be no number.
-            write_atomically(self._path("result.json"), json.dumps(result).encode("ascii"))
+            # Not canonical: a message may hold half a character, and a measurement be no number. In a line of its own, whatever a terminal puts around it.
+            write_atomically(self._path("result.json"), b"\n%s\n" % json.dumps(result).encode("ascii"))
         finally:
             os._exit(0)
+
+    def forget_old(self, seconds):
+        """Remove what this user's earlier works of the same prefix left beside this folder, whose end is so long ago that nobody will ask."""
+        for folder in glob.glob(glob.escape(self.folder.rpartition("-")[0]) + "-*"):
+            other = Detached(folder)
+            try:
+                status = os.lstat(folder)
+            except OSError:
+                continue
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and status.st_mtime < time.time() - seconds and not other.running():
+                other.forget()
 
     def wait(self, seconds):
         """Wait for its end for at most so long; whether it ended."""

@@ -84,7 +84,8 @@ def report(lines: Sequence[Dict[str, Any]], state: states.State) -> Dict[str, An
         bars: List[Dict[str, Any]] = []
         for name in wave["hosts"]:
             for line in state.hosts[name].lines:
-                stop = _seconds(line) - begin
+                # What a gate has found lies on the device until the controller comes for it.
+                stop = _seconds(line) - begin - line.get("detail", {}).get("waited", 0)
                 bars.append({"host": name, "step": line["step"], "outcome": line["outcome"], "start": max(0, stop - line.get("seconds", 0)),
                              "seconds": line.get("seconds", 0)})
         waves.append({"number": wave["number"], "kind": wave["kind"], "hosts": wave["hosts"], "bars": bars})

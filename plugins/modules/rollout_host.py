@@ -9,7 +9,8 @@ short_description: Do one step of a rollout on one host, and write it into the l
 version_added: "0.1.0"
 author: tfleet contributors (@tfleet)
 description:
-  - A step is one call from the controller, whatever it consists of, so that a rollout to a thousand hosts stays one.
+  - A step is one call from the controller, whatever it consists of, so that a rollout to a thousand hosts stays one. Only the gate, which takes minutes, is
+    begun by one and collected by another.
   - It never fails the host and never makes it unreachable. What happened is one line in the ledger on the controller, and
     M(tfleet.serving.rollout_control) decides from there. The result says C(outcome).
   - playbooks/rollout.yml is its user, docs/rollout.md tells what each step looks at.
@@ -241,6 +242,7 @@ seen:
   type: dict
 """
 
+import functools
 import os
 import tempfile
 import time
@@ -257,6 +259,8 @@ from ansible_collections.tfleet.serving.plugins.module_utils.rollout_settings im
 from ansible_collections.tfleet.serving.plugins.module_utils.runtime import RUNTIME_ARGUMENT_SPEC, runtime_of
 
 COMMAND_SECONDS = 10
+# A run that was killed never asks for the answer of what it has begun.
+LEFT_SECONDS = 86400
 
 # What the action adds to the options of a task: names of the device side only.
 _INTERNAL = {
@@ -270,7 +274,9 @@ _INTERNAL = {
 def device_of(module):
     """The RolloutDevice that a module's parameters describe."""
     params = dict(module.params, **device_settings(module.params["settings"]))
-    server = Server(runtime_of(module), params["addresses"], params["metrics"], params["config_file"], params["log"], module.run_command)
+    # A command that cannot be started ends no process: of one in the background nobody would hear.
+    run = functools.partial(module.run_command, handle_exceptions=False)
+    server = Server(runtime_of(module), params["addresses"], params["metrics"], params["config_file"], params["log"], run)
     roots = dict({name: "/" + name for name in ("proc", "sys", "etc", "var")}, **params["roots"])
     # A reading of its own each time: notes of one are no notes of the other.
     commands = Commands(os.environ.get("PATH", os.defpath).split(os.pathsep) + SBIN, COMMAND_SECONDS)
@@ -284,14 +290,29 @@ def done(module, device):
     except ModuleError as error:
         return dict(error.result, failed=True, msg=str(error))
     except OSError as error:
-        return {"failed": True, "msg": "The step %s of the rollout %s could not be done: %s. Check who owns that file or directory, and the disk."
-                % (module.params["step"], module.params["rollout"], error)}
+        return _impossible(module, error)
 
 
-def timed(module, device):
-    """What :func:`done` returns, with the ``seconds`` that it took: the controller may come for it later."""
-    started = time.monotonic()
-    return dict(done(module, device), seconds=time.monotonic() - started)
+def begun(module, device):
+    """Begin the step in a process of its own, and return where its result will be, with the ``seconds`` that it took."""
+    def timed():
+        started = time.monotonic()
+        return dict(remove_values(done(module, device), module.no_log_values), seconds=time.monotonic() - started)
+
+    try:
+        # Whatever is copied here for this module alone goes when it ends.
+        device.params["arrived"] = {name: "/proc/self/fd/%d" % os.open(path, os.O_RDONLY) for name, path in device.params["arrived"].items()}
+        work = Detached(tempfile.mkdtemp(prefix="tfleet-%s-" % module.params["step"]))
+        work.forget_old(LEFT_SECONDS)
+        work.start({}, timed, 0o700)
+    except OSError as error:
+        return _impossible(module, error)
+    return {"changed": False, "job": {"folder": work.folder}}
+
+
+def _impossible(module, error):
+    return {"failed": True, "msg": "The step %s of the rollout %s could not be done: %s. Check who owns that file or directory, and the disk."
+            % (module.params["step"], module.params["rollout"], error)}
 
 
 def main():
@@ -334,13 +355,7 @@ def main():
     if module.check_mode:
         module.exit_json(changed=False, msg="Would do the step %s." % module.params["step"])
     device = device_of(module)
-    if module.params["in_background"]:
-        # Whatever is copied here for this module alone goes when it ends.
-        device.params["arrived"] = {name: "/proc/self/fd/%d" % os.open(path, os.O_RDONLY) for name, path in device.params["arrived"].items()}
-        folder = tempfile.mkdtemp(prefix="tfleet-%s-" % module.params["step"])
-        Detached(folder).start({}, lambda: remove_values(timed(module, device), module.no_log_values), 0o700)
-        module.exit_json(changed=False, job={"folder": folder})
-    result = done(module, device)
+    result = (begun if module.params["in_background"] else done)(module, device)
     if result.get("failed"):
         module.fail_json(**result)
     module.exit_json(**result)

@@ -41,7 +41,7 @@ def test_detached_work(tmp_path):
     assert not job.exists()
 
 
-@pytest.mark.parametrize(("error", "said"), [(ModuleError("It broke.", rc=3), {"msg": "It broke.", "rc": 3}), (KeyError("x"), None)])
+@pytest.mark.parametrize(("error", "said"), [(ModuleError("It broke.", rc=3), {"msg": "It broke.", "rc": 3}), (KeyError("x"), None), (SystemExit(1), None)])
 def test_detached_failures(tmp_path, error, said):
     def work():
         raise error
@@ -50,7 +50,22 @@ def test_detached_failures(tmp_path, error, said):
     job.start({}, work)
     assert job.wait(10)
     failure = job.result()["failure"]
-    assert failure == said if said else "KeyError" in failure["msg"] and "report it" in failure["msg"]
+    assert failure == said if said else type(error).__name__ in failure["msg"] and "report it" in failure["msg"]
+
+
+def test_what_nobody_asked_for_goes_when_it_is_old(tmp_path):
+    jobs = {name: Detached(str(tmp_path / ("tfleet-gate-" + name))) for name in ("old", "new", "busy", "now")}
+    for name in ("old", "new", "busy"):
+        jobs[name].start({}, lambda name=name: time.sleep(3 if name == "busy" else 0) or {})
+    assert jobs["old"].wait(10) and jobs["new"].wait(10)
+    for name in ("old", "busy"):
+        os.utime(jobs[name].folder, (0, 0))
+    other = tmp_path / "tfleet-gate-link"
+    other.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    jobs["now"].forget_old(60)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "tfleet-gate-busy", "tfleet-gate-link", "tfleet-gate-new"]
+    assert jobs["busy"].wait(10)
 
 
 class Begun:
@@ -87,6 +102,7 @@ def test_a_shell_command_waits_prints_the_answer_and_clears_up(begun):
         waiting.wait(0.5)
     begun.go()
     out, _ = waiting.communicate(timeout=30)
+    assert out.splitlines()[0] == b"" and out.endswith(b"\n")
     assert json.loads(out) == {"answer": {"brought": "brought", "half": "half \udcff", "measured": float("inf")}}
     assert (waiting.returncode, begun.job.exists()) == (0, False)
 

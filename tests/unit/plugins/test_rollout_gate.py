@@ -12,6 +12,7 @@ import threading
 import time
 
 import pytest
+from ansible_collections.tfleet.serving.plugins.action.rollout_host import _told
 from ansible_collections.tfleet.serving.plugins.module_utils.lock import alone_in
 from ansible_collections.tfleet.serving.plugins.module_utils.rollout_ledger import Ledger
 
@@ -36,14 +37,14 @@ def rollout(tmp_path, collections_path):
     play.write_text(json.dumps([{"hosts": "all", "connection": "local", "gather_facts": False, "vars": {"place": f"{tmp_path}/{{{{ inventory_hostname }}}}"},
                                  "tasks": tasks}]))
 
-    def run(limit, then, forks=1):
+    def run(limit, then, forks=1, **variables):
         with_hold = threading.Thread(target=hold, args=(tmp_path, then))
         with_hold.start()
         done = subprocess.run(
             [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), "--forks", str(forks), "-i", ",".join(HOSTS), str(play),
-             "-e", json.dumps({"limit": limit, "ansible_python_interpreter": sys.executable})],
+             "-e", json.dumps({"limit": limit, "ansible_python_interpreter": sys.executable, **variables})],
             env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=collections_path, PYTHONPATH=collections_path, ANSIBLE_HOME=str(tmp_path / "ansible"),
-                     TMPDIR=str(tmp_path)),
+                     TMPDIR=str(tmp_path), ANSIBLE_BECOME_ALLOW_SAME_USER="1"),
             cwd=str(tmp_path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=120)
         with_hold.join()
         return {line["host"]: line for line in ledger.read()[1:]}, done.stdout.decode()
@@ -89,6 +90,24 @@ def test_more_gates_than_forks_are_at_work_together(rollout, tmp_path):
     assert output.count("failed=0") == len(HOSTS)
     # What a server's log says is nobody else's business, and is gone when it was told.
     assert (modes, list(tmp_path.glob("tfleet-gate-*"))) == ([0o700] * len(HOSTS), [])
+
+
+def test_who_speaks_beside_the_answer_does_no_harm(rollout, tmp_path):
+    # With a terminal, as ssh may have one, what sudo and the profile of a shell say comes in one stream with the answer.
+    noisy = tmp_path / "sudo"
+    noisy.write_text('#!/bin/sh\necho "sudo: unable to resolve host jetson"\necho used >> %s/used\nwhile [ "$1" != /bin/sh ]; do shift; done\n'
+                     '"$@"; code=$?\nprintf "logout"; exit $code\n' % tmp_path)
+    noisy.chmod(0o755)
+    lines, output = rollout(60, lambda: None, ansible_become=True, ansible_become_exe=str(noisy))
+    assert all("changed since the rollout looked at it" in line["msg"] for line in lines.values()), output
+    assert all(line["seconds"] > 0 and line["detail"]["waited"] >= 0 for line in lines.values()), lines
+    assert set(lines) == set(HOSTS)
+    assert (tmp_path / "used").exists()
+
+
+@pytest.mark.parametrize("told", ["", "[]", "{}", "half {", '"x"', '{"answer": null}', '{"answer": []}', '{"failure": "x"}'])
+def test_an_answer_of_another_shape_is_none(told):
+    assert _told("noise\n%s\nmore noise" % told) is None
 
 
 def test_one_that_takes_too_long_is_given_up(rollout):
