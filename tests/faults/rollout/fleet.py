@@ -151,6 +151,8 @@ class Fleet:
         self.hosts = [Host("h%d" % number, root, models) for number in range(1, count + 1)]
         self.inventory = root / "hosts.yml"
         self.work = root / "work"
+        self.temporary = root / "temporary"
+        self.temporary.mkdir()
         self.own = {host.name: {} for host in self.hosts}
 
     def __getitem__(self, name):
@@ -174,6 +176,8 @@ class Fleet:
     def environment(self):
         # With skipped hosts shown, the name of a task is printed when it begins, and not when its first host is done.
         return {**os.environ, "NO_COLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true",
+                # Nobody comes for what a gate has found whose controller was killed.
+                "TMPDIR": str(self.temporary),
                 "PATH": "%s:%s" % (pathlib.Path(sys.executable).parent, os.environ["PATH"])}
 
     def start(self, *more, playbook="rollout"):
