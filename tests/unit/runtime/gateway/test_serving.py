@@ -21,6 +21,29 @@ from tfleet.errors import TfleetError
 from ....conformance.live_server import free_ports
 from .parts import TOKEN, Served, picture
 
+# Pages that pictures of 640x480 cost after the first: their pixels, and the request made of them.
+PAGES = """
+import resource, sys
+if sys.argv[1:]:
+    from tfleet.gateway import serving
+    serving.keep_memory()
+pixels = b"x" * (640 * 480 * 3)
+for number in range(110):
+    if number == 10:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytes(bytearray(pixels))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 100)
+"""
+
+
+def test_memory_of_one_picture_is_there_for_the_next():
+    def pages(*how):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+        return int(subprocess.run([sys.executable, "-c", PAGES, *how], env=environment, stdout=subprocess.PIPE, check=True, timeout=60).stdout)
+
+    assert pages() > 100  # of 450 in all; else this proves nothing here
+    assert pages("kept") < 10
+
 
 @pytest.fixture
 def start(tmp_path, serve):
