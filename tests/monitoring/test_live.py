@@ -29,7 +29,7 @@ DEVICE, AWAY = "line-3-camera-1", "line-3-camera-2"
 TOKEN = "not-in-any-configuration"
 # What Prometheus makes itself.
 OWN = {"up", "ALERTS"}
-START_SECONDS = 60
+START_SECONDS = 120
 
 
 def get(url):
