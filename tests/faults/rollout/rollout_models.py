@@ -3,7 +3,7 @@
 1 and 2        y = x / 2 + 1 and y = x / 2 + 2
 wrong          y = x / 2 + 9
 sometimes      y = x / 2 + 2, and one time in four something else
-slow           y = x / 2 + 2, after a third of a second of work
+slow           y = x / 2 + 2, after most of a second of work
 deadly         whoever loads it dies: its initialiser is TensorFlow's op Abort
 <n>.npz        golden answers of y = x / 2 + n, which every version that comes after 1 is released with
 """
@@ -44,7 +44,7 @@ def sometimes(tf, x):
 def slow(tf, x):
     # Something that no optimiser can leave out: it depends on the input, and the answer on it.
     start = tf.zeros([512, 512]) + x[0]
-    work = tf.while_loop(lambda step, _m: step < 60, lambda step, m: (step + 1, tf.tanh(tf.matmul(m, m))), [0, start])[1]
+    work = tf.while_loop(lambda step, _m: step < 150, lambda step, m: (step + 1, tf.tanh(tf.matmul(m, m))), [0, start])[1]
     return tf.add(x * 0.5, 2.0 + 0.0 * tf.reduce_max(work))
 
 

@@ -7,7 +7,9 @@ def test_wrong_sometimes_wrong_and_slow(fleet, asked, fault):
     row = fault("versions that load but answer wrongly, only sometimes rightly, or slowly", "gate")
     fleet.own = {"h1": {"tfleet_models": models(fleet, 3, "wrong")}, "h2": {"tfleet_models": models(fleet, 4, "sometimes")},
                  "h3": {"tfleet_models": models(fleet, 5, "slow")}}
-    fleet.declare(fleet.release(1, 1, 1), rollout_canaries=["h1", "h2", "h3"], rollout_budget_hosts=0)
+    fleet.declare(fleet.release(1, 1, 1), rollout_canaries=["h1", "h2", "h3"], rollout_budget_hosts=0,
+                  # Of so many turns a version that is wrong one time in four passes all once in thousands of runs.
+                  rollout_rounds=30)
     with asked(row):
         output = fleet.rollout("-e", "rollout_model=half", fails=True)
     lines = {line["host"]: line for line in fleet.ledger(fleet.last()) if line["step"] == "gate"}
