@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from ...unit.plugins import conftest as _collection  # noqa: F401  (makes the checkout importable as a collection)
+
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [_HERE, os.path.dirname(os.path.dirname(_HERE))]
 

@@ -5,6 +5,8 @@ import re
 import signal
 import time
 
+import pytest
+from ansible_collections.tfleet.serving.plugins.module_utils.lock import LockError, alone_in
 from process_trees import wait_until_said
 
 
@@ -76,11 +78,10 @@ def test_a_gate_that_is_killed_on_its_device(fleet, asked, fault):
 
 
 def at_work(host):
-    """The process of the step that is at work on a host: who has the lock of the directory of model.config."""
-    inode = ":%d" % host.config.parent.stat().st_ino
-    with open("/proc/locks", encoding="ascii") as locks:
-        (pid,) = [int(line.split()[4]) for line in locks if line.split()[5].endswith(inode) and "->" not in line]
-    return pid
+    """The process of the step that is at work on a host, as whoever comes next is told."""
+    with pytest.raises(LockError) as told, alone_in(str(host.config.parent), 0):
+        pass
+    return int(re.search(r"\(process (\d+)\)", str(told.value)).group(1))
 
 
 def at_home(host):

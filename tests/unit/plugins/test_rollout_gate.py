@@ -57,17 +57,13 @@ def rollout(tmp_path, collections_path):
 
 def hold(place, then):
     """Keep all gates waiting for the device until each has been begun; ``then`` says what happens to them, with the devices still busy."""
-    locks = [alone_in(str(place / host), 5) for host in HOSTS]
-    for lock in locks:
-        lock.__enter__()
-    try:
+    with contextlib.ExitStack() as busy:
+        for host in HOSTS:
+            busy.enter_context(alone_in(str(place / host), 5))
         until = time.monotonic() + 60
         while not (place / "all have begun").exists() and time.monotonic() < until:
             time.sleep(0.05)
         then()
-    finally:
-        for lock in locks:
-            lock.__exit__(None, None, None)
 
 
 def gates(place):

@@ -172,4 +172,3 @@ def test_a_server_left_stopped_by_a_killed_run_is_started(run_module, parameters
     (systemctl / "state").write_text("inactive\n")
     result = run_module("tftrt_convert", server_unit="model-server", **parameters)
     assert "it was started again" in json.dumps(result["warnings"]) and left(parameters) == ["one"]
-
